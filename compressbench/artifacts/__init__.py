@@ -1,0 +1,1 @@
+"""Artifacts on disk: manifest, content keys, store."""

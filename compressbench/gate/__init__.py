@@ -1,0 +1,1 @@
+"""Decides pass, regression or inconclusive."""

@@ -1,0 +1,1 @@
+"""Measures any artifact: size, latency, quality."""

@@ -1,0 +1,98 @@
+"""What a method is: a frozen dataclass whose fields are its parameters, and the context it works in.
+
+A third party registers one the same way; `docs/adding-a-method.md` walks through it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
+
+from compressbench.artifacts.artifact import Artifact
+from compressbench.artifacts.manifest import Format
+from compressbench.models.geometry import Geometry
+from compressbench.progress import Progress, Quiet
+from compressbench.tasks.task import Rows, Task
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+
+
+def parameter(default: Any, *, help: str) -> Any:  # noqa: A002
+    """A dataclass field that is a parameter: its default, and the sentence `compressbench methods` shows."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a method may read and where it writes.
+
+    A method reads training rows only; the reported dev split selects nothing.
+    """
+
+    task: Task
+    train: Rows
+    to: Path
+    """An empty folder; when `compress` returns it holds the artifact's model files."""
+    seed: int = 1
+    threads: int = 2
+    device: str = "cpu"
+    progress: Progress = field(default_factory=Quiet)
+    teacher: Artifact | None = None
+    """The fine-tuned teacher of the run (torch), whatever the source is."""
+    as_onnx: Callable[[Artifact], Artifact] | None = None
+    """Exports a torch artifact, or finds the export in the store; None: the method exports by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compressed:
+    """What a method says of what it made; the rest of the manifest is known without asking it."""
+
+    geometry: Geometry
+    budget: Mapping[str, int | float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    target: str | None = None
+
+
+class Method(ABC):
+    """Base of every method. Subclasses are ``@register @dataclass(frozen=True, kw_only=True)``."""
+
+    name: ClassVar[str]
+    revision: ClassVar[int]
+    """Raised by the author whenever the same parameters make another artifact."""
+    consumes: ClassVar[frozenset[str]]
+    produces: ClassVar[Format]
+    reference: ClassVar[str]
+    """Paper or specification it follows."""
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+    """Distributions whose major.minor version shapes the output, and so the content key."""
+    draws: ClassVar[bool] = False
+    """Whether the seed changes the output."""
+    auto: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What a parameter left at ``auto`` becomes, where the task does not say."""
+
+    def check(self, source: Geometry) -> Geometry:
+        """Refuse a source this method cannot take, before any work; say what geometry comes out.
+
+        Raises:
+            InvalidParameter: If parameters and source do not fit.
+        """
+        return source
+
+    def resolved(self, *, task: Task) -> Self:
+        """The same method with no ``auto`` left: the task's training values first, then `auto`.
+
+        Overridden where a value depends on the machine (precision, instruction set).
+        """
+        left = [each.name for each in dataclasses.fields(self) if getattr(self, each.name) == AUTO]  # type: ignore[arg-type]
+        values = {name: task.training.get(f"{self.name}.{name}", self.auto.get(name, AUTO)) for name in left}
+        return dataclasses.replace(self, **values)  # type: ignore[type-var]
+
+    @abstractmethod
+    def compress(self, source: Artifact, context: Context) -> Compressed:
+        """Make the artifact's model files in ``context.to`` from `source`."""

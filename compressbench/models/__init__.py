@@ -1,0 +1,1 @@
+"""Models: geometry, loading, growth, export to ONNX."""

@@ -1,0 +1,96 @@
+"""Rows through a model: token ids once, batches by length, logits back in row order. No torch, no transformers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compressbench.progress import Progress, Quiet
+from compressbench.tasks.task import Rows
+
+Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""int64 arrays [batch, tokens] by input name (`input_ids`, `attention_mask`, `token_type_ids`) to logits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedRows:
+    """Token ids of rows, unpadded."""
+
+    input_ids: list[list[int]]
+    token_type_ids: list[list[int]]
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per row, int64."""
+        return np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+
+    def batch(self, indices: np.ndarray, *, to_length: int | None = None) -> dict[str, np.ndarray]:
+        """The rows at `indices`, padded to their longest (or to `to_length`): int64 arrays [batch, tokens]."""
+        width = to_length or max(len(self.input_ids[index]) for index in indices)
+        shape = (len(indices), width)
+        arrays = {
+            "input_ids": np.full(shape, self.pad_id, dtype=np.int64),
+            "attention_mask": np.zeros(shape, dtype=np.int64),
+            "token_type_ids": np.zeros(shape, dtype=np.int64),
+        }
+        for place, index in enumerate(indices):
+            ids = self.input_ids[index][:width]
+            arrays["input_ids"][place, : len(ids)] = ids
+            arrays["attention_mask"][place, : len(ids)] = 1
+            arrays["token_type_ids"][place, : len(ids)] = self.token_type_ids[index][:width]
+        return arrays
+
+
+def encode_rows(rows: Rows, *, tokenizer_path: Path, max_length: int) -> EncodedRows:
+    """Token ids of every row, truncated to `max_length` (the longer text of a pair first), not padded."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    padding = tokenizer.padding
+    pad_id = (
+        padding["pad_id"]
+        if padding
+        else next((found for token in ("[PAD]", "<pad>") if (found := tokenizer.token_to_id(token)) is not None), 0)
+    )
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=max_length, strategy="longest_first")
+    texts = list(rows.first) if rows.second is None else list(zip(rows.first, rows.second, strict=True))
+    encodings = tokenizer.encode_batch(texts)
+    return EncodedRows(
+        input_ids=[encoding.ids for encoding in encodings],
+        token_type_ids=[encoding.type_ids for encoding in encodings],
+        pad_id=pad_id,
+    )
+
+
+def batches_by_length(lengths: np.ndarray, *, batch_size: int) -> Iterator[np.ndarray]:
+    """Row indices, longest rows first, so that a batch holds rows of like length and padding costs little."""
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def predict(
+    forward: Forward,
+    encoded: EncodedRows,
+    *,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+    name: str = "predict",
+) -> np.ndarray:
+    """Logits of every row, float32 [rows, outputs], in row order."""
+    logits: np.ndarray | None = None
+    with (progress or Quiet()).stage(name, total=len(encoded)) as advance:
+        for indices in batches_by_length(encoded.lengths, batch_size=batch_size):
+            part = forward(encoded.batch(indices))
+            if logits is None:
+                logits = np.empty((len(encoded), part.shape[1]), dtype=np.float32)
+            logits[indices] = part
+            advance(len(indices))
+    assert logits is not None  # a split without rows is refused where it is read
+    return logits

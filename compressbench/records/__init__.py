@@ -1,0 +1,1 @@
+"""Records of what was made and measured: schema and log."""
