@@ -1,0 +1,48 @@
+"""Models fetched from the hub by name: config, tokenizer and safetensors only."""
+
+import re
+from pathlib import Path
+
+from compressbench.errors import BadInput
+
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+FETCHED = (
+    "config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "*.model",
+)  # fmt: skip
+
+
+def fetch_model(name: str, *, offline: bool) -> Path:
+    """The local snapshot of a hub model, fetched where it is not cached; its folder is named by the commit.
+
+    Raises:
+        BadInput: If `name` cannot be one, the hub has no such model, or it cannot be reached.
+    """
+    if not HUB_NAME.fullmatch(name) or name.startswith("."):
+        raise BadInput(f"the model folder {name} does not exist")
+    if Path(name).exists():
+        raise BadInput(f"{name} is a file: give the folder that holds config.json and model.safetensors")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    # Of whichever HTTP library this version of the client uses: its base error, for broken connections.
+    from huggingface_hub.errors import HTTPError as ConnectionFailed  # type: ignore[attr-defined]
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
+    disable_progress_bars()
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FETCHED), local_files_only=offline))
+    except (RepositoryNotFoundError, HFValidationError):
+        raise BadInput(f"{name} is neither a folder nor a public model on the hub: check the spelling") from None
+    except (ConnectionFailed, HfHubHTTPError, OSError) as error:
+        reason = "--offline was given" if offline else f"the hub cannot be reached ({_first_line(error)})"
+        raise BadInput(
+            f"{name} is not a folder, it is not in the hub's local cache and {reason}: "
+            "give a local model folder, or run once with network"
+        ) from None
+    finally:
+        enable_progress_bars()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
