@@ -108,6 +108,15 @@ class LatencyRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphRecord:
+    """Which graph a measured model has; models of one graph share the latency of whichever was measured."""
+
+    kind: ClassVar[str] = "graph"
+    measured_key: str
+    graph_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Int8Record:
     """How much of a quantized graph runs in INT8 kernels, read off the runtime's optimized graph."""
 
@@ -122,11 +131,13 @@ class Int8Record:
     leftover_qdq_pairs: int
 
 
-Record = TaskRecord | SessionRecord | CellRecord | SizeRecord | QualityRecord | LatencyRecord | Int8Record
+Record = TaskRecord | SessionRecord | CellRecord | SizeRecord | QualityRecord | LatencyRecord | GraphRecord | Int8Record
 RECORD_TYPES: dict[str, type[Record]] = {
     each.kind: each
-    for each in (TaskRecord, SessionRecord, CellRecord, SizeRecord, QualityRecord, LatencyRecord, Int8Record)
-}
+    for each in (
+        TaskRecord, SessionRecord, CellRecord, SizeRecord, QualityRecord, LatencyRecord, GraphRecord, Int8Record,
+    )
+}  # fmt: skip
 
 
 def to_json(record: Record) -> dict[str, Any]:
