@@ -21,7 +21,7 @@ Args:
 """
 
 
-class TaskScores(evaluate.Metric):
+class TaskScores(evaluate.Metric):  # type: ignore[misc]
     """The metrics of one task.
 
     Example:

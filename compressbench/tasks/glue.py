@@ -59,13 +59,11 @@ def _task(
         dev_splits=dev_splits,
         reference=reference,
         max_length=128 if len(text_columns) == 2 else 64,
-        training=MappingProxyType(
-            {
-                "finetune.epochs": 3,
-                "distill.intermediate_epochs": intermediate_epochs,
-                "distill.prediction_epochs": 3,
-            }
-        ),
+        training={
+            "finetune.epochs": 3,
+            "distill.intermediate_epochs": intermediate_epochs,
+            "distill.prediction_epochs": 3,
+        },
     )
 
 

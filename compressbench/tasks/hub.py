@@ -68,7 +68,10 @@ def _unreachable(task: Task, *, offline: bool, error: Exception) -> str:
     )
     files = GLUE_SOURCES[task.name].files
     needed = listed((files[split] for split in ("train", *task.dev_splits)), last="and")
-    return f"{why}: give --data-dir DIR with {needed} in DIR/{task.name}/, or run once with a network (what was fetched is kept)"
+    return (
+        f"{why}: give --data-dir DIR with {needed} in DIR/{task.name}/, "
+        "or run once with a network (what was fetched is kept)"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -27,7 +27,8 @@ def predicted(logits: np.ndarray, is_regression: bool) -> np.ndarray:  # noqa: F
         raise CompressbenchError(
             f"the model's outputs are NaN or infinite for {bad_count} of {len(logits)} rows, so it has no score"
         )
-    return logits[:, 0].astype(np.float64) if is_regression else logits.argmax(axis=1).astype(np.int64)
+    answers: np.ndarray = logits[:, 0].astype(np.float64) if is_regression else logits.argmax(axis=1).astype(np.int64)
+    return answers
 
 
 def accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
