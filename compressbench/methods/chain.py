@@ -23,8 +23,20 @@ Chain = tuple[Method, ...]
 VALUE_PATTERN = re.compile(r"[^,:+=\s]+")
 
 
+def split_methods(texts: Sequence[str]) -> list[str]:
+    """The chains that one or several ``--methods`` values name, as typed.
+
+    Raises:
+        BadInput: If nothing is named, or an entry between commas is empty.
+    """
+    chains = [spelled.strip() for text in texts for spelled in text.split(",")]
+    if not chains or not all(chains):
+        raise BadInput("--methods names no method, or an empty one: write --methods distill,quant-qdq,prune")
+    return chains
+
+
 def parse_methods(texts: Sequence[str]) -> tuple[Chain, ...]:
-    """Read one or several ``--methods`` values: chains in order, repeated ones once.
+    """Read one or several ``--methods`` values, chain by chain in order.
 
     Raises:
         BadInput: If nothing is named, or a chain is not of the grammar.
@@ -32,15 +44,7 @@ def parse_methods(texts: Sequence[str]) -> tuple[Chain, ...]:
         InvalidParameter: If a value is not of the parameter's type or range.
         ChainMismatch: If a method cannot take what the one before it makes.
     """
-    chains: list[Chain] = []
-    for text in texts:
-        for spelled in text.split(","):
-            if not spelled.strip():
-                raise BadInput(f"--methods {text!r} names no method: write --methods distill,quant-qdq,prune")
-            chains.append(parse_chain(spelled.strip()))
-    if not chains:
-        raise BadInput("no method is named: write --methods distill,quant-qdq,prune")
-    return tuple(dict.fromkeys(chains))
+    return tuple(parse_chain(spelled) for spelled in split_methods(texts))
 
 
 def parse_chain(text: str) -> Chain:

@@ -32,6 +32,8 @@ class SessionRecord:
     state: str
     """``begun`` or ``finished``."""
     time_utc: str
+    fresh: str = ""
+    """The text that sets this session's artifacts apart from earlier ones of the same plan (``--fresh``)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,31 @@
+"""``python -m compressbench`` and the console script: calls the command line, turns errors into exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the return value is the exit code of the contract."""
+    import click
+
+    from compressbench.cli.commands import cli
+    from compressbench.errors import CompressbenchError
+
+    # Forked tokenizer threads warn at length; nothing here forks while they run.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return int(cli.main(args=argv, prog_name="compressbench", standalone_mode=False) or 0)
+    except CompressbenchError as error:
+        print(f"compressbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except click.ClickException as error:
+        print(f"compressbench: {error.format_message()}", file=sys.stderr)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("compressbench: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

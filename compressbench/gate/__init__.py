@@ -1,1 +1,0 @@
-"""Decides pass, regression or inconclusive."""

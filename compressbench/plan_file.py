@@ -1,0 +1,100 @@
+"""plan.toml: a plan as a file, read into `Options` and written by every run into its folder."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from compressbench.errors import BadInput, UnknownName
+from compressbench.methods.chain import spell
+from compressbench.plan import OwnFiles, Plan
+
+LISTS = ("methods", "tasks", "seeds", "shapes", "runtimes")
+KEYS = (*LISTS, "suite", "teacher", "data_dir", "own", "threads", "device", "parameters", "allow_weak_teacher")
+OWN_KEYS = ("task_file", "train", "validation", "text", "label", "metric")
+
+
+def read_plan_file(path: Path) -> dict[str, Any]:
+    """The options a plan file gives, as keyword arguments for `Options`.
+
+    Relative folders and files in it are taken from where the command runs, as on the command line.
+
+    Raises:
+        BadInput: If the file is missing, no TOML, or holds a key or a type that no plan has.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise BadInput(f"--plan {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"--plan {path} is no readable TOML: {error}") from None
+    for key in values:
+        if key not in KEYS:
+            raise UnknownName(f"key of a plan ({path})", key, KEYS)
+    for key in LISTS:
+        if key in values:
+            values[key] = tuple(_list_of(values[key], int if key == "seeds" else str, where=f"{path}: {key}"))
+    for key, kind in (("suite", str), ("teacher", str), ("data_dir", str), ("threads", int), ("parameters", dict)):
+        if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool)):
+            raise BadInput(f"{path}: {key} = {values[key]!r} is not a {kind.__name__}")
+    if "data_dir" in values:
+        values["data_dir"] = Path(values["data_dir"])
+    if "own" in values:
+        values["own"] = _own_files(values["own"], where=path)
+    return values
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The resolved plan as TOML values; `read_plan_file` and `resolve` lead back to an equal digest."""
+    options = plan.options
+    document: dict[str, Any] = {
+        "methods": [spell(line.chain) for line in plan.lines] + ([spell([plan.finetune])]),
+        "seeds": list(plan.seeds),
+        "threads": plan.threads,
+        "shapes": [str(shape) for shape in plan.shapes],
+        "runtimes": list(plan.runtimes),
+        "device": plan.device,
+    }
+    if options.own is None:
+        document |= {"suite": plan.suite, "tasks": [each.task.name for each in plan.data]}
+    else:
+        own = {name: getattr(options.own, name) for name in OWN_KEYS if getattr(options.own, name) is not None}
+        document["own"] = {
+            name: list(value) if isinstance(value, tuple) else _absolute(value) for name, value in own.items()
+        }
+    if options.data_dir is not None:
+        document["data_dir"] = str(options.data_dir.absolute())
+    if options.teacher is not None:
+        document["teacher"] = options.teacher
+    if plan.allow_weak_teacher:
+        document["allow_weak_teacher"] = True
+    return document
+
+
+def write_plan_file(plan: Plan, path: Path) -> None:
+    """Write the resolved plan."""
+    header = "# The resolved plan: `compressbench run --plan` on this file repeats the run.\n"
+    path.write_text(header + tomli_w.dumps(plan_document(plan)))
+
+
+def _absolute(value: Any) -> Any:
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def _list_of(value: Any, kind: type, *, where: str) -> list[Any]:
+    if not isinstance(value, list) or any(not isinstance(each, kind) or isinstance(each, bool) for each in value):
+        raise BadInput(f"{where} = {value!r} is not a list of {'whole numbers' if kind is int else 'texts'}")
+    return value
+
+
+def _own_files(values: Any, *, where: Path) -> OwnFiles:
+    if not isinstance(values, dict):
+        raise BadInput(f"{where}: own is a table with {', '.join(OWN_KEYS)}")
+    for key in values:
+        if key not in OWN_KEYS:
+            raise UnknownName(f"key of [own] ({where})", key, OWN_KEYS)
+    paths = {key: Path(values[key]) for key in ("task_file", "train", "validation") if key in values}
+    text = {"text": tuple(_list_of(values["text"], str, where=f"{where}: own.text"))} if "text" in values else {}
+    rest = {key: values[key] for key in ("label", "metric") if key in values}
+    return OwnFiles(**paths, **text, **rest)

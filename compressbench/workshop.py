@@ -1,0 +1,174 @@
+"""Makes the artifacts of a plan, each found by its content key or made once: teacher, chain, export to ONNX."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from compressbench.artifacts.artifact import Artifact
+from compressbench.artifacts.keys import Recipe
+from compressbench.artifacts.manifest import Manifest
+from compressbench.artifacts.store import ArtifactStore
+from compressbench.methods import pretrain
+from compressbench.methods.chain import Chain, spell
+from compressbench.methods.method import Compressed, Context, Method
+from compressbench.models.geometry import Geometry
+from compressbench.models.inspection import relevant_files
+from compressbench.models.onnx_export import EXPORT_LIBRARIES, EXPORT_REVISION
+from compressbench.progress import Progress
+from compressbench.reporting.model_card import model_card
+from compressbench.tasks.data import TaskData
+from compressbench.tasks.synthetic import SYNTHETIC_TASKS, synthetic_rows
+from compressbench.teacher import TeacherSource
+
+TRUNK_SEED = 0  # the generated pretrained teacher is a given, like any other: a run's seeds do not change it
+IMPORT_REVISION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Where artifacts are made; holds what is the same for all of them."""
+
+    store: ArtifactStore
+    threads: int
+    device: str
+    progress: Progress
+    fresh: str = ""
+    """Part of every key: a new text makes everything anew and deletes nothing."""
+
+    def teacher(self, source: TeacherSource, data: TaskData, *, finetune: Method, seed: int) -> Artifact:
+        """The fine-tuned teacher of a task; one that the user fine-tuned is taken as it is."""
+        model = self.source_model(source)
+        if source.kind == "fine-tuned":
+            return model
+        return self.apply(finetune, model, data, seed=seed, teacher=None, chain=spell([finetune]))
+
+    def source_model(self, source: TeacherSource) -> Artifact:
+        """The teacher before fine-tuning: generated, or the user's folder as an artifact."""
+        return self._generated_teacher() if source.path is None else self._imported(source, source.path)
+
+    def chain(self, chain: Chain, data: TaskData, *, source: Artifact, teacher: Artifact, seed: int) -> Artifact:
+        """The artifact at the end of a chain that starts from `source`."""
+        for length, method in enumerate(chain, start=1):
+            source = self.apply(method, source, data, seed=seed, teacher=teacher, chain=spell(chain[:length]))
+        return source
+
+    def apply(
+        self, method: Method, source: Artifact, data: TaskData, *, seed: int, teacher: Artifact | None, chain: str
+    ) -> Artifact:
+        """One method applied to one artifact; what takes ONNX models is given the export."""
+        if "onnx-fp32" in method.consumes:
+            source = self.as_onnx(source)
+        resolved = method.resolved(task=data.task)
+        train = data.rows("train")
+        recipe = Recipe(
+            method=method.name,
+            revision=method.revision,
+            format=method.produces,
+            parameters=asdict(resolved),  # type: ignore[call-overload]
+            inputs={"source": source.key} | ({"teacher": teacher.key} if teacher else {}),
+            data_fingerprint=train.fingerprint,
+            libraries=method.libraries,
+            seed=seed if method.draws else None,
+            task=data.task.name,
+            labels=data.task.labels,
+            chain=chain,
+            base_model=source.manifest.base_model,
+        )
+
+        def compress(to: Path) -> Compressed:
+            context = Context(
+                task=data.task,
+                train=train,
+                to=to,
+                seed=seed,
+                threads=self.threads,
+                device=self.device,
+                progress=self.progress,
+                teacher=teacher,
+            )
+            return resolved.compress(source, context)
+
+        return self._make(recipe, compress)
+
+    def as_onnx(self, artifact: Artifact) -> Artifact:
+        """The artifact as an fp32 ONNX model, exported by the same passes whatever made it; ONNX ones as they are."""
+        if artifact.format != "torch":
+            return artifact
+        made = artifact.manifest
+        recipe = Recipe(
+            method="onnx-export",
+            revision=EXPORT_REVISION,
+            format="onnx-fp32",
+            inputs={"source": artifact.key},
+            libraries=EXPORT_LIBRARIES,
+            task=made.task,
+            labels=made.labels,
+            chain=made.chain,
+            base_model=made.base_model,
+        )
+
+        def export(to: Path) -> Compressed:
+            from compressbench.models.onnx_export import export_classifier
+
+            templates = self.store.root.parent / "export-templates"
+            export_classifier(artifact.path, to=to, progress=self.progress, template_cache=templates)
+            return Compressed(geometry=Geometry(**made.geometry), budget=made.budget, warnings=tuple(made.warnings))
+
+        return self._make(recipe, export)
+
+    def _generated_teacher(self) -> Artifact:
+        rows = {name: synthetic_rows(name, "train") for name in SYNTHETIC_TASKS}
+        recipe = Recipe(
+            method="pretrain",
+            revision=pretrain.REVISION,
+            format="torch",
+            data_fingerprint="".join(rows[name].fingerprint for name in sorted(rows)),
+            libraries=("torch", "transformers"),
+            seed=TRUNK_SEED,
+            chain="pretrain",
+            base_model="generated BERT-Base",
+        )
+
+        def write(to: Path) -> Compressed:
+            return pretrain.make_synthetic_teacher(
+                to=to, rows=rows, seed=TRUNK_SEED, threads=self.threads, progress=self.progress
+            )
+
+        return self._make(recipe, write)
+
+    def _imported(self, source: TeacherSource, folder: Path) -> Artifact:
+        """A user's model folder as an artifact: its files copied as they are, a tokenizer.json beside them."""
+        recipe = Recipe(
+            method="import",
+            revision=IMPORT_REVISION,
+            format="torch",
+            inputs={"folder": source.fingerprint},
+            labels=source.labels or (),
+            base_model=source.name,
+        )
+
+        def copy(to: Path) -> Compressed:
+            from compressbench.models.loading import save_tokenizer
+
+            for path in relevant_files(folder):
+                shutil.copyfile(path, to / path.name)
+            save_tokenizer(folder, to=to)
+            return Compressed(geometry=source.geometry)
+
+        return self._make(recipe, copy)
+
+    def _make(self, recipe: Recipe, write: Callable[[Path], Compressed]) -> Artifact:
+        recipe = recipe.salted(self.fresh)
+
+        def fill(folder: Path) -> Manifest:
+            made = write(folder)
+            manifest = recipe.manifest(
+                geometry=asdict(made.geometry), budget=made.budget, warnings=made.warnings, target=made.target
+            )
+            (folder / "README.md").write_text(model_card(manifest))
+            return manifest
+
+        return self.store.make(recipe.key, fill)

@@ -1,0 +1,62 @@
+"""Sessions: `nox` runs the tests; `nox -l` lists what else there is."""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["tests"]
+nox.options.default_venv_backend = "venv"  # plain pip: it finds the CPU build of torch
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+REAL_DATA_VARIABLES = ("COMPRESSBENCH_GLUE_DIR", "COMPRESSBENCH_PRETRAINED_DIR")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project and dependency groups of pyproject.toml."""
+    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests that need nothing but this checkout; narrow them with `nox -s tests -- -k masks`."""
+    install(session, "test")
+    session.run("pytest", "-m", "not realdata", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff and mypy, both strict."""
+    install(session, "lint", "test")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+
+
+@nox.session(default=False)
+def realdata(session: nox.Session) -> None:
+    """Slow checks on real GLUE files and a pretrained encoder, named by two environment variables."""
+    missing = [name for name in REAL_DATA_VARIABLES if not Path(os.environ.get(name, "missing")).is_dir()]
+    if missing:
+        session.error(f"set {' and '.join(missing)} to a folder of GLUE TSV files and of a pretrained BERT encoder")
+    install(session, "test")
+    session.run("pytest", "-m", "realdata", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """The suite's own hot paths under pytest-benchmark; figures for people, nothing is asserted about time."""
+    install(session, "test")
+    session.run("pytest", "benchmarks", "--benchmark-only", *session.posargs)
+
+
+@nox.session(default=False)
+def interop(session: nox.Session) -> None:
+    """Artifacts open in optimum-onnx, which pins an older transformers and so lives in its own environment."""
+    artifact = session.posargs[0] if session.posargs else None
+    if artifact is None:
+        session.error("name an ONNX artifact folder: nox -s interop -- DIR")
+    session.install("torch>=2.8,<2.14", "optimum-onnx[onnxruntime]>=0.1")
+    session.run("python", "benchmarks/open_elsewhere.py", artifact)
