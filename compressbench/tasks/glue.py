@@ -78,9 +78,9 @@ def _source(name: str, layout: TsvLayout, *, hub_config: str, **other: object) -
 
 
 def _pairs(
-    label_column: str, labels: tuple[str, ...], first: str = "sentence1", second: str = "sentence2"
+    label_column: str, labels: tuple[str, ...], *, texts: tuple[str, str] = ("sentence1", "sentence2")
 ) -> TsvLayout:
-    return TsvLayout(text_columns=(first, second), label_column=label_column, labels=labels)
+    return TsvLayout(text_columns=texts, label_column=label_column, labels=labels)
 
 
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -151,7 +151,7 @@ GLUE_SOURCES: Mapping[str, GlueSource] = MappingProxyType(
             TsvLayout(text_columns=("sentence",), label_column="label", labels=_ZERO_ONE),
             hub_config="sst2",
         ),
-        "MRPC": _source("MRPC", _pairs("Quality", _ZERO_ONE, "#1 String", "#2 String"), hub_config="mrpc"),
+        "MRPC": _source("MRPC", _pairs("Quality", _ZERO_ONE, texts=("#1 String", "#2 String")), hub_config="mrpc"),
         "STS-B": _source(
             "STS-B",
             TsvLayout(text_columns=("sentence1", "sentence2"), label_column="score", labels=(), score_range=(0.0, 5.0)),
@@ -194,7 +194,7 @@ GLUE_SOURCES: Mapping[str, GlueSource] = MappingProxyType(
             submits_words=True,
         ),
         "QNLI": _source(
-            "QNLI", _pairs("label", _ENTAILMENT, "question", "sentence"), hub_config="qnli", submits_words=True
+            "QNLI", _pairs("label", _ENTAILMENT, texts=("question", "sentence")), hub_config="qnli", submits_words=True
         ),
         "RTE": _source("RTE", _pairs("label", _ENTAILMENT), hub_config="rte", submits_words=True),
         "WNLI": _source("WNLI", _pairs("label", _ZERO_ONE), hub_config="wnli"),

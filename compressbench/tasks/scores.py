@@ -84,10 +84,7 @@ def pearson(predictions: np.ndarray, references: np.ndarray) -> float:
 def _unit(values: np.ndarray) -> np.ndarray:
     """Centred and of length 1; divided by the largest first, so that squares neither overflow nor vanish."""
     centred = values - values.mean()
-    largest = np.abs(centred).max()
-    if largest == 0:  # values that differ by less than their mean can be told apart
-        return centred
-    centred = centred / largest
+    centred = centred / np.abs(centred).max()
     unit: np.ndarray = centred / np.linalg.norm(centred)
     return unit
 
