@@ -16,7 +16,7 @@ from compressbench.errors import BadInput
 Rounds = Sequence[Sequence[float]]
 """For each process the medians of its rounds, in nanoseconds."""
 WeightedMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Predictions [rows], references [rows], row weights [resamples, rows] to one score per resample."""
+"""Predictions [rows], references [rows], row weights [resamples, rows] to one score per resample; never NaN."""
 
 RESAMPLES = 2000
 FEW_ROUNDS = 20
@@ -158,10 +158,10 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of a score over resampled rows; NaN where the score is undefined in every resample."""
+    """Percentile interval of a score over resampled rows, widened to hold the score where it does not."""
     (score,), (resampled,) = _bootstrap(metric, [predictions], references, seed=seed, resamples=resamples)
     low, high = _percentile_interval(resampled, confidence)
-    return float(np.fmin(low, score)), float(np.fmax(high, score))
+    return min(low, score), max(high, score)
 
 
 def paired_bootstrap(
@@ -182,16 +182,14 @@ def paired_bootstrap(
     scores, resampled = _bootstrap(metric, [baseline, candidate], references, seed=seed, resamples=resamples)
     difference = scores[1] - scores[0]
     deltas = resampled[1] - resampled[0]
-    finite = deltas[np.isfinite(deltas)]
     low, high = _percentile_interval(deltas, confidence)
     # Sums of weights round in the last place; a tie must count as one.
-    extreme = int((np.abs(finite - difference) >= abs(difference) - 1e-12).sum())
-    p_value = (1 + extreme) / (1 + len(finite)) if math.isfinite(difference) else math.nan
+    extreme = int((np.abs(deltas - difference) >= abs(difference) - 1e-12).sum())
     return Difference(
         difference=difference,
-        low=float(np.fmin(low, difference)),
-        high=float(np.fmax(high, difference)),
-        p_value=p_value,
+        low=min(low, difference),
+        high=max(high, difference),
+        p_value=(1 + extreme) / (1 + resamples),
     )
 
 
@@ -222,11 +220,8 @@ def _ratio_from_logs(centre: float, low: float, high: float) -> Interval:
 
 
 def _percentile_interval(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Central interval of resampled values; undefined ones are left out."""
-    finite = resampled[np.isfinite(resampled)]
-    if not len(finite):
-        return math.nan, math.nan
-    low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
+    """Central interval of resampled values."""
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 

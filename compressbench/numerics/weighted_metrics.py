@@ -23,11 +23,13 @@ def f1(predictions: np.ndarray, references: np.ndarray, weights: np.ndarray) -> 
 
 
 def macro_f1(predictions: np.ndarray, references: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean over the classes present of each class's F1."""
-    classes = np.unique(np.concatenate([predictions, references]))
-    parts = [f1((predictions == each) * 1.0, (references == each) * 1.0, weights) for each in classes]
-    mean: np.ndarray = np.mean(parts, axis=0)
-    return mean
+    """Mean of the classes' F1; a class that a resample lacks on both sides is left out of its mean."""
+    total, present = np.zeros(len(weights)), np.zeros(len(weights))
+    for each in np.unique(np.concatenate([predictions, references])):
+        said, true = (predictions == each).astype(np.float64), (references == each).astype(np.float64)
+        total += f1(said, true, weights)
+        present += weights @ np.maximum(said, true) > 0
+    return _quotient(total, present)
 
 
 def matthews_correlation(predictions: np.ndarray, references: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -43,12 +45,12 @@ def matthews_correlation(predictions: np.ndarray, references: np.ndarray, weight
 
 
 def pearson(predictions: np.ndarray, references: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson's correlation; NaN where a side is constant."""
+    """Pearson's correlation; 0 where a side is constant."""
     return _correlation(predictions[None, :], references[None, :], weights)
 
 
 def spearman(predictions: np.ndarray, references: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation with average ranks for ties; NaN where a side is constant."""
+    """Spearman's rank correlation with average ranks for ties; 0 where a side is constant."""
     return _correlation(weighted_ranks(predictions, weights), weighted_ranks(references, weights), weights)
 
 
@@ -65,15 +67,25 @@ def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return ranked
 
 
-METRICS: Mapping[str, WeightedMetric] = {
+_METRICS: Mapping[str, WeightedMetric] = {
     "accuracy": accuracy,
     "f1": f1,
-    "macro_f1": macro_f1,
     "matthews_correlation": matthews_correlation,
     "pearson": pearson,
     "spearmanr": spearman,
 }
-"""By evaluate's key."""
+
+
+def weighted_metric(name: str, *, class_count: int) -> WeightedMetric | None:
+    """The metric of evaluate's key; None where there is none. F1 beyond two classes is the mean over classes.
+
+    Args:
+        name: As a task names it.
+        class_count: Of the task; anything for regression.
+    """
+    if name == "f1" and class_count > 2:
+        return macro_f1
+    return _METRICS.get(name)
 
 
 def _correlation(left: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -83,9 +95,10 @@ def _correlation(left: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np
     right = right - (weights * right).sum(axis=1, keepdims=True) / total
     covariance = (weights * left * right).sum(axis=1)
     spread = np.sqrt((weights * left**2).sum(axis=1) * (weights * right**2).sum(axis=1))
-    return np.divide(covariance, spread, out=np.full_like(covariance, np.nan), where=spread > 0)
+    return _quotient(covariance, spread)
 
 
 def _quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """``above / below``, 0 where `below` is 0."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    quotient: np.ndarray = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return quotient

@@ -1,1 +1,1 @@
-"""Reads records; writes tables."""
+"""Reports: tables, files and cards computed from records alone."""

@@ -1,0 +1,49 @@
+"""`comparison.json`: every row and the summary, computed from a run's records and nothing else."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressbench.records.schema import SCHEMA_VERSION, Record
+from compressbench.reporting.latencies import LatencyIndex
+from compressbench.reporting.rows import row_of
+from compressbench.reporting.run_index import index_records
+from compressbench.reporting.summary import summarize
+from compressbench.stats import holm
+
+
+def comparison(records: Sequence[Record], *, environment: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """All of comparison.json, ready for `json.dump`: no NaN, no numpy.
+
+    Args:
+        records: A run's records, in the order they were written.
+        environment: What environment.json holds.
+        folder: The run's folder; artifacts inside are named relative to it.
+
+    Raises:
+        BadInput: If records contradict each other (other dev rows, blocks without durations).
+    """
+    index = index_records(records)
+    latencies = LatencyIndex(index.latencies, index.graphs)
+    rows = [row_of(cell, index, latencies, folder) for cell in index.ordered_cells()]
+    tested = [row for row in rows if row["score_p_value"] is not None]
+    for row, adjusted in zip(tested, holm([row["score_p_value"] for row in tested]), strict=True):
+        row["score_p_value_holm"] = adjusted
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": dict(environment),
+        "rows": [finite(row) for row in rows],
+        "summary": [finite(entry) for entry in summarize(rows)],
+    }
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinities, which JSON does not have, as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return value

@@ -1,0 +1,41 @@
+"""Tables and notes as GitHub-flavoured Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from compressbench.reporting.notes import notes_of
+from compressbench.reporting.tables import Table, summary_table, task_blocks
+
+
+def comparison_markdown(comparison: dict[str, Any]) -> str:
+    """The whole report: summary first, because it is what most readers came for."""
+    parts = ["# Comparison", table_markdown(summary_table(comparison)), _bullets(notes_of(comparison))]
+    for block in task_blocks(comparison):
+        parts.append(f"## {_escape(block.task)}")
+        parts += [table_markdown(table) for table in block.tables]
+        parts.append(_bullets(block.notes))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table_markdown(table: Table) -> str:
+    """One table with its title above: the first column to the left, figures to the right."""
+    divider = ["---", *["---:"] * (len(table.columns) - 1)]
+    lines = [_line(table.columns), f"| {' | '.join(divider)} |", *(_line(row) for row in table.rows)]
+    return f"**{_escape(table.title)}**\n\n" + "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_escape(cell) for cell in cells)} |"
+
+
+def _bullets(notes: Sequence[str]) -> str:
+    return "\n".join(f"- {_escape(note)}" for note in notes)
+
+
+def _escape(text: str) -> str:
+    """Keep a text from being read as table, emphasis or HTML; code in backticks is left alone."""
+    parts = text.split("`")
+    for place in range(0, len(parts), 2):
+        for sign in ("\\", "|", "*", "_", "<", "["):
+            parts[place] = parts[place].replace(sign, f"\\{sign}")
+    return "`".join(parts).replace("\n", " ")

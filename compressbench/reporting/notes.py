@@ -1,0 +1,56 @@
+"""What a reader of the tables is told in plain words: what the tasks are, how figures were taken, what they mean."""
+
+from typing import Any
+
+from compressbench.reporting.run_index import BASELINE
+from compressbench.reporting.tables import BASELINE_LABEL, SAME_GRAPH, format_interval
+
+GENERATED_PREFIX = "synthetic-"
+
+
+def notes_of(comparison: dict[str, Any]) -> list[str]:
+    """One sentence or two each; only those that apply."""
+    rows = comparison["rows"]
+    notes = []
+    generated = list(dict.fromkeys(row["task"] for row in rows if row["task"].startswith(GENERATED_PREFIX)))
+    if generated:
+        notes.append(
+            f"Generated tasks, not GLUE: {', '.join(generated)} are made by a seeded grammar, so their scores stand "
+            "beside no published figure. `--suite glue --data-dir DIR` runs GLUE."
+        )
+    notes.append(
+        f"Each row is compared with {BASELINE_LABEL} in the same runtime at the same shape (batch x tokens). "
+        "Speedup: median over rounds of the paired ratio of latencies, 95 % interval in brackets."
+    )
+    if any(_has_the_baselines_graph(row) for row in rows):
+        notes.append(
+            f'"{SAME_GRAPH}": the model differs from the baseline in its weights\' values alone, so it runs the same '
+            "instructions in the same time; zeros in a dense matrix make nothing faster."
+        )
+    if any(row["retention"] is not None for row in rows):
+        notes.append(
+            "Retention: score / teacher's score; above chance: both less the score of the best constant answer. "
+            "The 95 % of a score is over dev rows, not over seeds; p is paired against the teacher's answers, "
+            "adjusted for all rows by Holm."
+        )
+    machine = _machine(comparison["environment"])
+    return [*notes, machine] if machine else notes
+
+
+def _has_the_baselines_graph(row: dict[str, Any]) -> bool:
+    intervals = [interval for shapes in row["speedup"].values() for interval in shapes.values()]
+    return row["chain"] != BASELINE and SAME_GRAPH in map(format_interval, intervals)
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    """CPU, threads and runtime version, as far as they are known."""
+    packages = environment.get("packages") or {}
+    threads = environment.get("threads")
+    parts = [
+        environment.get("cpu"),
+        f"{threads} thread{'' if threads == 1 else 's'}" if threads else None,
+        f"onnxruntime {packages['onnxruntime']}" if "onnxruntime" in packages else None,
+        environment.get("isa_class"),
+    ]
+    known = ", ".join(str(part) for part in parts if part)
+    return f"Measured on: {known}." if known else ""

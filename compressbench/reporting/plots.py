@@ -1,0 +1,189 @@
+"""Plots as plain SVG text: what a method costs in latency and what it keeps in score, and how large it is."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from statistics import fmean
+from typing import Any
+
+from compressbench.reporting.run_index import BASELINE
+from compressbench.reporting.tables import metric_name, places_of, row_label
+from compressbench.units import MIB
+
+_PANEL_WIDTH, _PANEL_HEIGHT = 430, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 34, 44
+_COLUMNS = 2
+_BAR_HEIGHT, _BAR_GAP, _LABEL_WIDTH, _BAR_WIDTH = 14, 12, 300, 420
+_DARK, _LIGHT, _GREY, _BASELINE = "#1f5fa8", "#9cc1e8", "#666", "#b3541e"
+_STYLE = 'font-family="system-ui, sans-serif" font-size="11"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One row of a scatter."""
+
+    label: str
+    latency_ms: float
+    score: float
+    """In points."""
+    is_baseline: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One task's scatter."""
+
+    title: str
+    axis: str
+    points: Sequence[Point]
+
+
+def comparison_plots(comparison: dict[str, Any]) -> dict[str, str]:
+    """SVG texts by file name without suffix; a plot without figures is left out."""
+    places = places_of(comparison["rows"])
+    panels = list(_panels(comparison["rows"], *places[0])) if places else []
+    plots = {"latency-score": scatter(panels)} if panels else {}
+    sizes = _sizes(comparison["summary"])
+    return plots | ({"size": size_bars(sizes)} if sizes else {})
+
+
+def scatter(panels: Sequence[Panel]) -> str:
+    """Small multiples, one per task: latency on a logarithmic axis, score upwards; up and left is better."""
+    columns = min(_COLUMNS, len(panels))
+    width, height = columns * _PANEL_WIDTH, -(-len(panels) // columns) * _PANEL_HEIGHT
+    parts = []
+    for number, panel in enumerate(panels):
+        x, y = number % columns * _PANEL_WIDTH, number // columns * _PANEL_HEIGHT
+        parts.append(f'<g transform="translate({x},{y})">{"".join(_panel(panel))}</g>')
+    return _svg(width, height, "Latency and score of each model, by task", parts)
+
+
+def size_bars(sizes: Sequence[tuple[str, float, float]]) -> str:
+    """A bar per method: the model file in MiB, and the same compressed with zstd.
+
+    Args:
+        sizes: Label, MiB, compressed MiB.
+    """
+    largest = max(raw for _, raw, _ in sizes)
+    parts = [_text(_LABEL_WIDTH, 18, "Size in MiB: model file (dark), compressed with zstd (light)", colour=_GREY)]
+    y = 30
+    for label, raw, compressed in sizes:
+        parts.append(_text(_LABEL_WIDTH - 8, y + _BAR_HEIGHT, label, anchor="end"))
+        for value, colour in ((raw, _DARK), (compressed, _LIGHT)):
+            length = max(1.0, _BAR_WIDTH * value / largest)
+            parts.append(
+                f'<rect x="{_LABEL_WIDTH}" y="{y}" width="{length:.1f}" height="{_BAR_HEIGHT - 1}" fill="{colour}"/>'
+            )
+            parts.append(_text(_LABEL_WIDTH + length + 5, y + _BAR_HEIGHT - 3, f"{value:.1f}"))
+            y += _BAR_HEIGHT
+        y += _BAR_GAP
+    return _svg(_LABEL_WIDTH + _BAR_WIDTH + 60, y, "Size of each model", parts)
+
+
+def _panels(rows: Sequence[dict[str, Any]], runtime: str, shape: str) -> Iterator[Panel]:
+    for task in dict.fromkeys(row["task"] for row in rows):
+        points: dict[str, list[tuple[float, float]]] = {}
+        metric, baseline = "score", ""
+        for row in rows:
+            taken = row["latency"].get(runtime, {}).get(shape)
+            if row["task"] != task or taken is None or row["primary_score"] is None:
+                continue
+            metric = next(iter(row["scores"]))
+            baseline = row_label(row) if row["chain"] == BASELINE else baseline
+            points.setdefault(row_label(row), []).append((taken["median_ns"] / 1e6, 100 * row["primary_score"]))
+        if points:
+            yield Panel(
+                title=task,
+                axis=f"{metric_name(metric)} (points) against ms at {shape} in {runtime}",
+                points=[
+                    Point(
+                        label=label,
+                        latency_ms=fmean(latency for latency, _ in pairs),
+                        score=fmean(score for _, score in pairs),
+                        is_baseline=label == baseline,
+                    )
+                    for label, pairs in points.items()
+                ],
+            )
+
+
+def _sizes(summary: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    return [
+        (row_label(entry), entry["size_bytes"] / MIB, entry["compressed_bytes"] / MIB)
+        for entry in summary
+        if entry["size_bytes"] is not None
+    ]
+
+
+def _panel(panel: Panel) -> Iterator[str]:
+    """Frame, ticks, points and their labels."""
+    low_ms, high_ms = _log_range([point.latency_ms for point in panel.points])
+    low, high = _score_range([point.score for point in panel.points])
+    right, bottom = _PANEL_WIDTH - _RIGHT, _PANEL_HEIGHT - _BOTTOM
+
+    def across(latency_ms: float) -> float:
+        return _LEFT + (right - _LEFT) * math.log(latency_ms / low_ms) / math.log(high_ms / low_ms)
+
+    def down(score: float) -> float:
+        return bottom - (bottom - _TOP) * (score - low) / (high - low)
+
+    yield _text(_LEFT, 16, panel.title, weight="bold")
+    yield _text(_LEFT, 29, panel.axis, colour=_GREY)
+    for tick in _log_ticks(low_ms, high_ms):
+        yield _line(across(tick), _TOP, across(tick), bottom)
+        yield _text(across(tick), bottom + 14, f"{tick:g}", anchor="middle", colour=_GREY)
+    for step in range(5):
+        score = low + (high - low) * step / 4
+        yield _line(_LEFT, down(score), right, down(score))
+        yield _text(_LEFT - 6, down(score) + 4, f"{score:.0f}", anchor="end", colour=_GREY)
+    taken: list[float] = []
+    for point in sorted(panel.points, key=lambda each: -each.score):
+        x, y = across(point.latency_ms), down(point.score)
+        colour = _BASELINE if point.is_baseline else _DARK
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>'
+        line = max([y + 4, *(each + 12 for each in taken if abs(each - y - 4) < 12)])  # labels do not overlap
+        taken.append(line)
+        to_left = x > (_LEFT + right) / 2
+        yield _text(x - 8 if to_left else x + 8, line, _short(point.label), anchor="end" if to_left else "start")
+
+
+def _log_range(values: Sequence[float]) -> tuple[float, float]:
+    return min(values) / 1.5, max(values) * 1.5
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten inside the range."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _score_range(values: Sequence[float]) -> tuple[float, float]:
+    """The values with a margin, in whole multiples of 4 points, so that ticks are whole."""
+    low, high = math.floor((min(values) - 1) / 4) * 4, math.ceil((max(values) + 1) / 4) * 4
+    return float(low), float(high)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 34 else f"{label[:33]}…"
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = "#222", weight: str = "normal") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}" {_STYLE}>'
+        f"{escape(text)}</text>"
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
+
+
+def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
+        f'height="{height:g}" role="img">\n<title>{escape(title)}</title>\n'
+        f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
+    )

@@ -1,0 +1,89 @@
+"""What a reader must know before believing a row: a closed set, each with its figures and what to do."""
+
+from dataclasses import dataclass
+
+from compressbench.units import format_percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneClassPredicted:
+    """The model answers (nearly) every row alike, so its accuracy is a share and not a skill."""
+
+    label: str
+    predicted_share: float
+    reference_share: float
+
+    def __str__(self) -> str:
+        rows = "every row" if self.predicted_share == 1 else f"{format_percent(self.predicted_share)} of the rows"
+        return (
+            f"predicts {self.label!r} for {rows}, which {format_percent(self.reference_share)} of the dev rows are: "
+            "accuracy near that is a share, not a skill; read MCC beside it, train longer or with another learning rate"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherNotAboveChance:
+    """The teacher scores no better than the best constant answer, so retention means nothing."""
+
+    metric: str
+    score: float
+    chance: float
+
+    def __str__(self) -> str:
+        return (
+            f"the teacher's {self.metric} {self.score:.3f} is not above the {self.chance:.3f} of a constant answer: "
+            "retention above chance is left out, and no comparison with it says what compression cost"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputesInFp32:
+    """A quantized file whose matrix products (partly) run in floating point."""
+
+    runtime: str
+    shape: str
+    share: float
+
+    def __str__(self) -> str:
+        how = "none" if self.share == 0 else f"only {format_percent(self.share)}"
+        return (
+            f"{how} of the multiply-adds with constant weights run in INT8 in {self.runtime} at {self.shape}: "
+            "the file is small, but this much of it computes in fp32"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndefinedAnswers:
+    """Some logits are NaN or infinite."""
+
+    rows: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} of {self.total} dev rows are answered with NaN or infinity: no score is given"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierSession:
+    """The last session was stopped before it measured this model."""
+
+    used: int
+    latest: int
+
+    def __str__(self) -> str:
+        return (
+            f"latency is of session {self.used}: session {self.latest} has not measured this model; run the plan again"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellFailed:
+    """There is no artifact."""
+
+    error: str
+
+    def __str__(self) -> str:
+        return f"failed: {self.error}"
+
+
+RowWarning = OneClassPredicted | TeacherNotAboveChance | ComputesInFp32 | UndefinedAnswers | EarlierSession | CellFailed

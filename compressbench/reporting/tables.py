@@ -1,0 +1,224 @@
+"""Tables as values: what stands in each cell, for whoever draws them (screen, Markdown, HTML, LaTeX)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compressbench.reporting.run_index import BASELINE
+from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
+
+NONE = "–"
+BASELINE_LABEL = "baseline (BERT-Base fp32)"
+SAME_GRAPH = "same graph"
+_PLACES_PER_TABLE = 2
+_METRIC_NAMES = {
+    "matthews_correlation": "MCC",
+    "accuracy": "Accuracy",
+    "accuracy_mismatched": "Acc. mm",
+    "f1": "F1",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of text; the first column is words, the others figures."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskBlock:
+    """Everything shown of one task."""
+
+    task: str
+    tables: Sequence[Table]
+    notes: Sequence[str]
+    """Warnings, each with the methods it is about."""
+
+
+def task_blocks(comparison: dict[str, Any]) -> Iterator[TaskBlock]:
+    """Blocks in the order of the rows."""
+    rows = comparison["rows"]
+    many_seeds = len({row["seed"] for row in rows}) > 1
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        labels = [row_label(row, with_seed=many_seeds) for row in own]
+        yield TaskBlock(
+            task=task,
+            tables=[*_size_tables(task, own, labels), _score_table(task, own, labels)],
+            notes=_footnotes(own, labels),
+        )
+
+
+def row_label(row: dict[str, Any], *, with_seed: bool = False) -> str:
+    """How a row is called on screen: as the user typed it."""
+    name = BASELINE_LABEL if row["chain"] == BASELINE else row["method"]
+    return f"{name} (seed {row['seed']})" if with_seed else name
+
+
+def places_of(rows: Sequence[dict[str, Any]], key: str = "latency") -> list[tuple[str, str]]:
+    """Runtimes and shapes that any row has, in order."""
+    return list(
+        dict.fromkeys((runtime, shape) for row in rows for runtime, shapes in row[key].items() for shape in shapes)
+    )
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name as tables print it."""
+    return _METRIC_NAMES.get(metric, metric)
+
+
+def format_interval(interval: dict[str, float] | None) -> str:
+    """``14.4x [14.1, 14.7]``; ``same graph`` where nothing was compared because nothing differs."""
+    if interval is None:
+        return NONE
+    if interval["ratio"] == interval["low"] == interval["high"] == 1.0:
+        return SAME_GRAPH
+    digits = 2 if interval["ratio"] < 10 else 1
+    return f"{format_ratio(interval['ratio'])} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
+
+
+def format_milliseconds(duration_ns: float | None) -> str:
+    """``2814.7``, ``12.04``: two digits below 100 ms."""
+    if duration_ns is None:
+        return NONE
+    milliseconds = duration_ns / 1e6
+    return f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:.1f}"
+
+
+def format_budget(budget: dict[str, float]) -> str:
+    """The training a row had: ``20/3 epochs``, ``300 rows``; the first kind of figure that is there."""
+    for unit in ("epochs", "steps", "rows"):
+        counts = [value for name, value in budget.items() if name.endswith(unit)]
+        if counts:
+            return f"{'/'.join(f'{count:g}' for count in counts)} {unit}"
+    return NONE
+
+
+def summary_table(comparison: dict[str, Any]) -> Table:
+    """Per method: averages over tasks, geometric mean speedups."""
+    entries = comparison["summary"]
+    places = places_of(entries, "speedup")
+    several = len({runtime for runtime, _ in places}) > 1
+    columns = ["Method", "Tasks", "Size (MiB)", "Size (%)", "Avg. score", "Retention"]
+    columns += [f"Speedup {_place_name(place, with_runtime=several)}" for place in places]
+    rows = []
+    for entry in entries:
+        is_baseline = entry["chain"] == BASELINE
+        speedups = [
+            ("1x" if is_baseline else _mean_speedup(entry["speedup"].get(runtime, {}).get(shape)))
+            for runtime, shape in places
+        ]
+        rows.append(
+            [
+                BASELINE_LABEL if is_baseline else entry["method"],
+                str(len(entry["tasks"])) + (f" ({entry['failed']} failed)" if entry["failed"] else ""),
+                NONE if entry["size_bytes"] is None else format_mib(round(entry["size_bytes"])),
+                _fraction(entry["compression_ratio"] and 1 / entry["compression_ratio"]),
+                _points(entry["average_score"]),
+                _fraction(entry["retention"]),
+                *speedups,
+            ]
+        )
+    return Table(title=f"Per method, average over {_tasks_named(entries)}", columns=columns, rows=rows)
+
+
+def _tasks_named(entries: Sequence[dict[str, Any]]) -> str:
+    tasks = list(dict.fromkeys(task for entry in entries for task in entry["tasks"]))
+    return ", ".join(tasks) if tasks else "no task"
+
+
+def _mean_speedup(ratio: float | None) -> str:
+    if ratio is None:
+        return NONE
+    return SAME_GRAPH if ratio == 1.0 else format_ratio(ratio)
+
+
+def _place_name(place: tuple[str, str], *, with_runtime: bool) -> str:
+    return f"{place[0]} {place[1]}" if with_runtime else place[1]
+
+
+def _size_tables(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Iterator[Table]:
+    """Size and latency side by side as in the study's table; more places than fit go into further tables."""
+    places = places_of(rows)
+    several = len({runtime for runtime, _ in places}) > 1
+    for number in range(max(1, -(-len(places) // _PLACES_PER_TABLE))):
+        shown = places[number * _PLACES_PER_TABLE : (number + 1) * _PLACES_PER_TABLE]
+        columns = ["Model"] if number else ["Model", "Size (MiB)", "Size (%)", "zstd (MiB)"]
+        for place in shown:
+            columns += [f"{_place_name(place, with_runtime=several)} (ms)", "Speedup [95 %]"]
+        lines = []
+        for row, label in zip(rows, labels, strict=True):
+            cells = [label] if number else [label, *_size_cells(row)]
+            for runtime, shape in shown:
+                taken = row["latency"].get(runtime, {}).get(shape)
+                cells.append(format_milliseconds(taken and taken["median_ns"]))
+                ratio = row["speedup"].get(runtime, {}).get(shape)
+                cells.append("1x" if row["chain"] == BASELINE and ratio else format_interval(ratio))
+            lines.append(cells)
+        yield Table(title=f"{task}: size and latency", columns=columns, rows=lines)
+
+
+def _size_cells(row: dict[str, Any]) -> list[str]:
+    if row["size_bytes"] is None:
+        return [NONE] * 3
+    return [
+        format_mib(row["size_bytes"]),
+        _fraction(row["compression_ratio"] and 1 / row["compression_ratio"]),
+        f"{row['compressed_bytes'] / MIB:.2f}",
+    ]
+
+
+def _score_table(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Table:
+    """Scores in points, the primary one first, and what is left of the teacher's."""
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row["scores"]))
+    heads = [metric_name(metric) for metric in metrics] or ["Score"]
+    columns = ["Model", heads[0], "95 %", *heads[1:], "Retention", "above chance", "p (Holm)", "Agreement", "Training"]
+    lines = []
+    for row, label in zip(rows, labels, strict=True):
+        scores = [_points(row["scores"].get(metric)) for metric in metrics] or [NONE]
+        interval = row["score_interval"]
+        lines.append(
+            [
+                label,
+                scores[0],
+                f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}" if interval else NONE,
+                *scores[1:],
+                _fraction(row["retention"]),
+                _fraction(row["retention_above_chance"]),
+                _p_value(row["score_p_value_holm"]),
+                _fraction(row["agreement"]["rate"] if row["agreement"] else None),
+                format_budget(row["budget"]),
+            ]
+        )
+    return Table(title=f"{task}: score on the dev split, in points", columns=columns, rows=lines)
+
+
+def _footnotes(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:
+    """Warnings by text, each with the rows it is about, then whose latency stands for which rows."""
+    about: dict[str, list[str]] = {}
+    for row, label in zip(rows, labels, strict=True):
+        for warning in row["warnings"]:
+            about.setdefault(warning, []).append(label)
+        shared = {taken["shared_with"] for shapes in row["latency"].values() for taken in shapes.values()}
+        for name in sorted(shared - {None}):
+            about.setdefault(f"latency measured on {name}, whose graph is the same", []).append(label)
+    return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in about.items()]
+
+
+def _fraction(value: float | None) -> str:
+    return NONE if value is None else format_percent(value)
+
+
+def _points(value: float | None) -> str:
+    return NONE if value is None else format_points(value)
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
