@@ -14,7 +14,7 @@ _PUBLIC = {
     "CompressbenchError": "compressbench.errors",
     "Context": "compressbench.methods.method",
     "Method": "compressbench.methods.method",
-    "Options": "compressbench.plan",
+    "Options": "compressbench.options",
     "Plan": "compressbench.plan",
     "Task": "compressbench.tasks.task",
     "all_methods": "compressbench.registry",

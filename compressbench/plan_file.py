@@ -7,8 +7,9 @@ from typing import Any
 import tomli_w
 
 from compressbench.errors import BadInput, UnknownName
-from compressbench.methods.chain import spell
-from compressbench.plan import OwnFiles, Plan
+from compressbench.methods.chain import split_methods
+from compressbench.options import OwnFiles
+from compressbench.plan import Plan
 
 LISTS = ("methods", "tasks", "seeds", "shapes", "runtimes")
 KEYS = (*LISTS, "suite", "teacher", "data_dir", "own", "threads", "device", "parameters", "allow_weak_teacher")
@@ -49,7 +50,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """The resolved plan as TOML values; `read_plan_file` and `resolve` lead back to an equal digest."""
     options = plan.options
     document: dict[str, Any] = {
-        "methods": [spell(line.chain) for line in plan.lines] + ([spell([plan.finetune])]),
+        "methods": split_methods(options.methods),
         "seeds": list(plan.seeds),
         "threads": plan.threads,
         "shapes": [str(shape) for shape in plan.shapes],
@@ -67,6 +68,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         document["data_dir"] = str(options.data_dir.absolute())
     if options.teacher is not None:
         document["teacher"] = options.teacher
+    if options.parameters:
+        document["parameters"] = {name: dict(values) for name, values in options.parameters.items()}
     if plan.allow_weak_teacher:
         document["allow_weak_teacher"] = True
     return document
@@ -94,7 +97,10 @@ def _own_files(values: Any, *, where: Path) -> OwnFiles:
     for key in values:
         if key not in OWN_KEYS:
             raise UnknownName(f"key of [own] ({where})", key, OWN_KEYS)
-    paths = {key: Path(values[key]) for key in ("task_file", "train", "validation") if key in values}
-    text = {"text": tuple(_list_of(values["text"], str, where=f"{where}: own.text"))} if "text" in values else {}
-    rest = {key: values[key] for key in ("label", "metric") if key in values}
-    return OwnFiles(**paths, **text, **rest)
+    given: dict[str, Any] = dict(values)
+    for key in ("task_file", "train", "validation"):
+        if key in given:
+            given[key] = Path(given[key])
+    if "text" in given:
+        given["text"] = tuple(_list_of(given["text"], str, where=f"{where}: own.text"))
+    return OwnFiles(**given)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from compressbench.environment import describe_environment
 from compressbench.errors import BadInput
+from compressbench.ledger import Ledger
 from compressbench.plan import Plan
 from compressbench.plan_file import write_plan_file
 from compressbench.records.log import LOG_NAME, RecordLog
-from compressbench.records.schema import LatencyRecord, Record, SessionRecord
-from compressbench.reporting.run_index import RunIndex, index_records
+from compressbench.records.schema import SessionRecord
+from compressbench.reporting.run_folder import ENVIRONMENT_NAME
 
 DIGEST_NAME = "plan.digest"
 
@@ -48,18 +48,11 @@ class RunFolder:
     """The open folder of one run."""
 
     path: Path
-    log: RecordLog
-    records: list[Record]
-    """All there are, earlier sessions included; `add` keeps it and the file in step."""
+    ledger: Ledger
+    """All there is, earlier sessions included."""
     session: int
     fresh: str
-    """What `Workshop.fresh` was when this folder's artifacts were made."""
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def index(self) -> RunIndex:
-        """The records by what they tell of; the latest of its kind counts."""
-        return index_records(self.records)
+    """What `Workshop.fresh` is for this folder's artifacts."""
 
     @classmethod
     def open(cls, path: Path, plan: Plan, *, fresh: bool) -> RunFolder:
@@ -69,39 +62,21 @@ class RunFolder:
         (path / DIGEST_NAME).write_text(plan.digest + "\n")
         write_plan_file(plan, path / "plan.toml")
         environment = describe_environment(threads=plan.threads)
-        (path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
-        log = RecordLog(path / LOG_NAME)
-        contents = log.read()
-        records = contents.records
-        sessions = [each for each in records if isinstance(each, SessionRecord)]
-        latest = sessions[-1] if sessions else None
-        salt = datetime.now(UTC).isoformat(timespec="microseconds") if fresh else latest.fresh if latest else ""
-        folder = cls(
-            path=path,
-            log=log,
-            records=records,
-            session=latest.session if latest else 0,
-            fresh=salt,
-            warnings=contents.warnings,
-        )
-        if latest is None or latest.state == "finished" or fresh:
+        (path / ENVIRONMENT_NAME).write_text(json.dumps(environment, indent=2) + "\n")
+        ledger = Ledger(RecordLog(path / LOG_NAME))
+        sessions = [each for each in ledger.records if isinstance(each, SessionRecord)]
+        latest = sessions[-1] if sessions else SessionRecord(session=0, state="finished", time_utc="")
+        salt = datetime.now(UTC).isoformat(timespec="microseconds") if fresh else latest.fresh
+        folder = cls(path=path, ledger=ledger, session=latest.session, fresh=salt)
+        if latest.state == "finished" or fresh:
             folder.session += 1
             folder._mark("begun")
         return folder
-
-    def add(self, record: Record) -> None:
-        """Append one record; it is on disk when this returns."""
-        self.log.append(record)
-        self.records.append(record)
 
     def finish(self) -> None:
         """End the session: the next run of this plan begins another."""
         self._mark("finished")
 
-    def latency_records(self) -> Sequence[LatencyRecord]:
-        """This session's latency blocks so far."""
-        return [each for each in self.records if isinstance(each, LatencyRecord) and each.session == self.session]
-
     def _mark(self, state: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.add(SessionRecord(session=self.session, state=state, time_utc=now, fresh=self.fresh))
+        self.ledger.add(SessionRecord(session=self.session, state=state, time_utc=now, fresh=self.fresh))

@@ -1,7 +1,7 @@
 """Where each task's teacher comes from: a folder, a hub name, or (synthetic suite) one made on the spot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,8 @@ class TeacherSource:
     """Label names in id order, where a classifier says them."""
     fingerprint: str = "generated"
     """One sha256 over the folder's model and tokenizer files."""
+    warnings: tuple[str, ...] = ()
+    """What could not be checked against the task, one sentence each."""
 
 
 GENERATED = TeacherSource(name="generated BERT-Base", kind="generated", geometry=BERT_BASE)
@@ -63,7 +65,7 @@ def inspect_teacher(source: str, *, offline: bool) -> TeacherSource:
     Raises:
         BadInput: If it is no BERT-family model that can be used.
     """
-    from compressbench.models.loading import external_fingerprint, inspect_model
+    from compressbench.models.inspection import external_fingerprint, inspect_model
 
     info = inspect_model(source, offline=offline)
     return TeacherSource(
@@ -82,11 +84,11 @@ def fitting_teacher(teacher: TeacherSource, task: Task) -> TeacherSource:
     Raises:
         BadInput: If a fine-tuned one has another number or order of labels.
     """
-    from compressbench.models.loading import check_teacher, inspect_model
+    from compressbench.models.inspection import check_teacher, inspect_model
 
-    if teacher.kind == "fine-tuned":
-        check_teacher(inspect_model(str(teacher.path)), task)
-    return teacher
+    if teacher.kind != "fine-tuned":
+        return teacher
+    return replace(teacher, warnings=check_teacher(inspect_model(str(teacher.path)), task))
 
 
 def _by_task(text: str, tasks: Sequence[Task]) -> dict[str, str]:

@@ -73,7 +73,7 @@ def own_files(values: Mapping[str, Any]) -> Any:
     Raises:
         BadInput: If only one of --train and --validation is given, or a column without files.
     """
-    from compressbench.plan import OwnFiles
+    from compressbench.options import OwnFiles
 
     task = values.get("task")
     task_file = Path(task) if task and task.endswith(".toml") else None

@@ -60,7 +60,7 @@ def run_command(**values: Any) -> int:
 
 
 def _options(values: dict[str, Any]) -> Any:
-    from compressbench.plan import Options
+    from compressbench.options import Options
     from compressbench.plan_file import read_plan_file
 
     if values["task"] and not values["task"].endswith(".toml"):

@@ -1,0 +1,53 @@
+"""`compressbench doctor`: this machine, and what to expect of it."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--threads", type=int, help="Threads to judge by; default: all cores there are.")
+def doctor_command(*, threads: int | None) -> None:
+    """This machine: cores, INT8 and bf16 kernels, noise."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from compressbench.artifacts.store import open_store
+    from compressbench.environment import describe_environment, has_vnni, native_precision
+    from compressbench.noise import noise_floor
+    from compressbench.plan_parts import check_threads
+    from compressbench.units import MIB, format_percent
+
+    threads = check_threads(threads)
+    environment = describe_environment(threads=threads)
+    console = Console(highlight=False)
+    table = Table(show_header=False, box=None)
+    for name in ("cpu", "isa_class", "cores", "threads", "cgroup_cpu_limit", "load_average", "system", "python"):
+        table.add_row(name, str(environment[name]))
+    table.add_row("memory", f"{(environment['memory_bytes'] or 0) // MIB} MiB")
+    table.add_row("store", str(open_store().root))
+    for name, version in environment["packages"].items():
+        table.add_row(name, version)
+    console.print(table)
+    console.print(_int8_advice(environment["isa_flags"], vnni=has_vnni()))
+    console.print(
+        "bf16: native, training uses it" if native_precision() == "bf16" else "bf16: emulated, training stays in fp32"
+    )
+    low, high = noise_floor(threads=threads)
+    console.print(
+        f"noise floor: two runs of the same work differ by {format_percent(low - 1)} to {format_percent(high - 1)} "
+        "(95 %); a smaller speedup than that is none"
+    )
+    load = (environment["load_average"] or [0.0])[0]
+    if load > 0.5:
+        console.print(f"load average {load:.1f}: something else is running; figures will be noisy")
+
+
+def _int8_advice(flags: list[str], *, vnni: bool) -> str:
+    if "amx_int8" in flags:
+        return "INT8: AMX; expect 2-4x over fp32 for U8 activations with S8 weights"
+    if vnni:
+        return "INT8: dot-product instructions (VNNI or Arm); expect about 2-3x over fp32 for U8 activations"
+    if "avx2" in flags:
+        return "INT8: AVX2/AVX512 without VNNI; 16-bit sums saturate, so weights are quantized with reduce_range"
+    return "INT8: no fast kernels known for this CPU; expect no speedup"

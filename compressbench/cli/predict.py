@@ -1,0 +1,69 @@
+"""`compressbench predict`: predictions of one model, as a GLUE submission where the task is GLUE's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compressbench.cli.options import PATH, data_options, machine_options
+
+
+@click.command()
+@click.argument("artifact")
+@click.option("--task", help="Task whose rows are predicted: a name, or a task TOML.")
+@data_options
+@machine_options
+@click.option("--split", help="Split to predict; default: test where there is one, else the first scored split.")
+@click.option("--file-name", help="ONNX file to take where a folder holds several.")
+@click.option("--tokenizer", type=PATH, help="Folder with tokenizer.json, for a bare ONNX file.")
+@click.option("--to", type=PATH, required=True, help="File to write: index and prediction, tab-separated.")
+def predict_command(**values: Any) -> int:
+    r"""Write predictions (a submission file for GLUE tasks).
+
+    \b
+    compressbench predict student/ --task CoLA --data-dir GLUE --to CoLA.tsv
+    """
+    from compressbench.cli.setting import open_setting
+    from compressbench.errors import BadInput
+    from compressbench.foreign import open_measurable
+    from compressbench.prediction import encode_rows, predict
+    from compressbench.runtimes.onnxruntime import open_model
+    from compressbench.tasks.submission import write_submission
+
+    target: Path = values["to"]
+    if target.exists():
+        raise BadInput(f"--to {target} exists: give a new file")
+    if not target.absolute().parent.is_dir():
+        raise BadInput(f"--to {target}: there is no folder {target.absolute().parent}")
+    setting = open_setting(values)
+    task = setting.data.task
+    split, rows = _rows(setting.data, values["split"])
+    model = open_measurable(
+        values["artifact"],
+        task=task,
+        workshop=setting.workshop,
+        offline=values["offline"],
+        file_name=values["file_name"],
+        tokenizer=values["tokenizer"],
+    )
+    forward = open_model(model.onnx_path, threads=setting.workshop.threads)
+    encoded = encode_rows(rows, tokenizer_path=model.tokenizer_path, max_length=task.max_length)
+    logits = predict(forward, encoded, progress=setting.progress, name=f"predict {task.name} {split}")
+    write_submission(task, logits, target)
+    click.echo(f"{target}: {len(rows)} predictions for {task.name}, split {split}")
+    return 0
+
+
+def _rows(data: Any, split: str | None) -> tuple[str, Any]:
+    """The rows asked for; by default test's where there are any."""
+    from compressbench.errors import BadInput
+
+    if split is not None:
+        return split, data.rows(split)
+    try:
+        return "test", data.rows("test")
+    except BadInput:
+        first = data.task.dev_splits[0]
+        return first, data.rows(first)

@@ -1,0 +1,59 @@
+"""`compressbench report` and `compressbench compare`: from records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compressbench.cli.options import PATH, split_list
+
+FORMATS = ("md", "html", "csv", "json", "tex")
+REFERENCES = ("seed", "paper")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--format", "formats", default="md", show_default=True, help=f"Formats: {','.join(FORMATS)}.")
+@click.option("--reference", help="Published figures beside the measured ones: seed, paper, or seed,paper.")
+@click.option("--to", type=PATH, help="Folder to write into; default: each run's own.")
+def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | None, to: Path | None) -> int:
+    """Write the tables of finished runs again, in other formats too."""
+    from rich.console import Console
+
+    from compressbench.errors import UnknownName
+    from compressbench.reporting.comparison import comparison
+    from compressbench.reporting.console import print_comparison
+    from compressbench.reporting.run_folder import read_run
+    from compressbench.reporting.writers import write_reports
+
+    wanted = split_list(formats, option="--format")
+    references = split_list(reference, option="--reference") if reference else ()
+    for kind, names, known in (("format", wanted, FORMATS), ("reference", references, REFERENCES)):
+        for name in names:
+            if name not in known:
+                raise UnknownName(kind, name, known)
+    read = [read_run(folder) for folder in runs]
+    for run in read:
+        folder = run.folder if to is None else to if len(read) == 1 else to / run.folder.absolute().name
+        result = comparison(run.records, environment=run.environment, folder=folder)
+        write_reports(result, folder, wanted, references=references)
+        print_comparison(result, Console(), references=references)
+        for warning in run.warnings:
+            click.echo(warning, err=True)
+        click.echo(f"written: {', '.join(str(folder / f'comparison.{each}') for each in wanted)}", err=True)
+    return 0
+
+
+@click.command()
+@click.argument("run_a", type=PATH)
+@click.argument("run_b", type=PATH)
+def compare_command(*, run_a: Path, run_b: Path) -> int:
+    """Compare two runs, row by row: paired score differences with intervals, sizes, latencies."""
+    from rich.console import Console
+
+    from compressbench.reporting.compare import compare_runs, print_run_comparison
+    from compressbench.reporting.run_folder import read_run
+
+    print_run_comparison(compare_runs(read_run(run_a), read_run(run_b)), Console())
+    return 0

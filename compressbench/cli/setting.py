@@ -1,0 +1,78 @@
+"""What `compress`, `measure` and `predict` work with: one task's rows and a workshop, from the shared options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressbench.artifacts.store import open_store
+from compressbench.cli.options import own_files, plan_options
+from compressbench.errors import BadInput
+from compressbench.harness.shapes import Shape, parse_shape
+from compressbench.options import Options
+from compressbench.plan_parts import check_threads, load_own, resolve_device, select_tasks
+from compressbench.progress import Progress, choose_progress
+from compressbench.runtimes.onnxruntime import runtime_named
+from compressbench.tasks.data import TaskData, load_task_data
+from compressbench.workshop import Workshop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One task and the means to work on it."""
+
+    data: TaskData
+    workshop: Workshop
+    options: Options
+    shapes: tuple[Shape, ...]
+    progress: Progress
+
+
+def open_setting(values: Mapping[str, Any], *, label_names: tuple[str, ...] | None = None) -> Setting:
+    """Check the shared options and open the task's rows.
+
+    Raises:
+        BadInput: If no task is named, or an option is of no use.
+    """
+    options = Options(**plan_options(values))
+    threads = check_threads(options.threads)
+    for name in options.runtimes:
+        runtime_named(name)
+    progress = choose_progress()
+    return Setting(
+        data=open_data(values, options, label_names=label_names),
+        workshop=Workshop(
+            store=open_store(), threads=threads, device=resolve_device(options.device), progress=progress
+        ),
+        options=options,
+        shapes=tuple(dict.fromkeys(parse_shape(text) for text in options.shapes)),
+        progress=progress,
+    )
+
+
+def open_data(values: Mapping[str, Any], options: Options, *, label_names: tuple[str, ...] | None) -> TaskData:
+    """The rows of the one task that the command line names.
+
+    Raises:
+        BadInput: If none or several are named.
+    """
+    own = own_files(values)
+    if own is not None:
+        return load_own(own, label_names=label_names)
+    name = values.get("task")
+    if not name:
+        raise BadInput("--task is missing: name one such as CoLA, or give --train FILE --validation FILE")
+    (task,) = select_tasks(Options(suite=options.suite, tasks=(name,)))
+    return load_task_data(task, data_dir=options.data_dir, offline=options.offline)
+
+
+def check_empty(folder: Path) -> None:
+    """Refuse a `--to` that is a file or holds something.
+
+    Raises:
+        BadInput: If it does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"--to {folder} is not empty: give a new or empty folder")

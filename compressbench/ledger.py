@@ -1,0 +1,27 @@
+"""The records of one run in memory and, where there is a folder, on disk: what is known, and a place to add to it."""
+
+from compressbench.records.log import RecordLog
+from compressbench.records.schema import Record
+from compressbench.reporting.run_index import RunIndex, index_records
+
+
+class Ledger:
+    """Records so far; `add` keeps memory and file in step."""
+
+    def __init__(self, log: RecordLog | None = None) -> None:
+        contents = log.read() if log else None
+        self._log = log
+        self.records: list[Record] = contents.records if contents else []
+        self.warnings: list[str] = contents.warnings if contents else []
+        """One sentence for each line of the file that could not be used."""
+
+    def add(self, record: Record) -> None:
+        """Append one record; if there is a file it is on disk when this returns."""
+        if self._log:
+            self._log.append(record)
+        self.records.append(record)
+
+    @property
+    def index(self) -> RunIndex:
+        """The records by what they tell of; the latest of its kind counts."""
+        return index_records(self.records)

@@ -1,0 +1,106 @@
+"""Measures models and writes down what it finds, skipping what the ledger already tells; never asks whose they are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressbench.artifacts.artifact import Artifact
+from compressbench.harness.int8_check import check_int8
+from compressbench.harness.latency import Subject, measure_latency
+from compressbench.harness.quality import measure_quality
+from compressbench.harness.shapes import Shape
+from compressbench.harness.size import measure_size
+from compressbench.ledger import Ledger
+from compressbench.models.onnx_export import graph_key
+from compressbench.progress import Progress
+from compressbench.records.schema import GraphRecord, LatencyRecord, TaskRecord
+from compressbench.tasks.data import TaskData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurable:
+    """An ONNX model and the tokenizer that feeds it."""
+
+    key: str
+    onnx_path: Path
+    tokenizer_path: Path
+
+
+def measurable(artifact: Artifact) -> Measurable:
+    """An ONNX artifact as the harness takes it."""
+    return Measurable(key=artifact.key, onnx_path=artifact.onnx_path, tokenizer_path=artifact.tokenizer_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How one session measures, and where it writes."""
+
+    ledger: Ledger
+    session: int
+    threads: int
+    shapes: Sequence[Shape]
+    runtimes: Sequence[str]
+    progress: Progress
+
+    def describe_task(self, data: TaskData) -> None:
+        """Record what a report must know of a task."""
+        task = data.task
+        if task.name not in self.ledger.index.tasks:
+            record = TaskRecord(
+                task=task.name,
+                suite=task.suite,
+                labels=task.labels,
+                metrics=task.metrics,
+                dev_splits=task.dev_splits,
+                data_fingerprint=data.fingerprint,
+            )
+            self.ledger.add(record)
+
+    def model(self, model: Measurable, data: TaskData) -> None:
+        """Graph, predictions, size and share of INT8 kernels of one model on one task."""
+        index = self.ledger.index
+        if model.key not in index.graphs:
+            self.ledger.add(GraphRecord(measured_key=model.key, graph_key=graph_key(model.onnx_path)))
+        for split in data.task.dev_splits:
+            if (model.key, data.task.name, split) not in index.quality:
+                record = measure_quality(
+                    model.onnx_path,
+                    model.tokenizer_path,
+                    data.task,
+                    split=split,
+                    rows=data.rows(split),
+                    measured_key=model.key,
+                    threads=self.threads,
+                    progress=self.progress,
+                )
+                self.ledger.add(record)
+        if model.key not in index.sizes:
+            self.ledger.add(measure_size(model.onnx_path, measured_key=model.key, progress=self.progress))
+        told = {(record.runtime, record.shape) for record in self.ledger.index.int8_of(model.key)}
+        for shape in self.shapes:
+            if ("onnxruntime", str(shape)) not in told:
+                record_int8 = check_int8(model.onnx_path, shape=shape, measured_key=model.key)
+                if record_int8 is not None:
+                    self.ledger.add(record_int8)
+
+    def latencies(self, models: Iterable[Measurable]) -> None:
+        """One interleaved campaign over the distinct graphs among the models; blocks already measured are kept."""
+        graphs = self.ledger.index.graphs
+        subjects: dict[str, Subject] = {}
+        for model in models:
+            graph = graphs[model.key]
+            subjects.setdefault(graph, Subject(measured_key=model.key, graph_key=graph, onnx_path=model.onnx_path))
+        done = [
+            each for each in self.ledger.records if isinstance(each, LatencyRecord) and each.session == self.session
+        ]
+        for runtime in self.runtimes:
+            measure_latency(
+                list(subjects.values()),
+                runtime=runtime,
+                shapes=self.shapes,
+                threads=self.threads,
+                session=self.session,
+                done=done,
+                on_record=self.ledger.add,
+                progress=self.progress,
+            )

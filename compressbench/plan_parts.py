@@ -1,0 +1,163 @@
+"""The parts of a plan, each read from `Options` and checked: methods, data, teachers, seeds, threads, device."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressbench.environment import package_version, usable_cores
+from compressbench.errors import BadInput, InvalidParameter
+from compressbench.methods.chain import Chain, make_method, parse_methods, spell, split_methods
+from compressbench.methods.method import Method
+from compressbench.models.geometry import Geometry
+from compressbench.options import Options, OwnFiles
+from compressbench.tasks.catalog import suite_named, suite_tasks, task_named
+from compressbench.tasks.data import TaskData, load_task_data
+from compressbench.tasks.task import Task
+from compressbench.teacher import HUB_TEACHER, TeacherSource, fitting_teacher, inspect_teacher, teacher_sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodLine:
+    """One entry of ``--methods``: as typed, and as understood."""
+
+    typed: str
+    chain: Chain
+
+    @property
+    def canonical(self) -> str:
+        """Canonical spelling."""
+        return spell(self.chain)
+
+
+def load_data_and_teachers(options: Options) -> tuple[tuple[TaskData, ...], dict[str, TeacherSource]]:
+    """The rows of every task asked for, and where each task's teacher comes from, checked against one another."""
+    if options.own is not None:
+        if options.suite or options.tasks:
+            raise BadInput(
+                "own data (--train, --validation or a task file) stands instead of --suite and --tasks: drop one"
+            )
+        teacher = inspect_teacher(options.teacher or HUB_TEACHER, offline=options.offline)
+        own = load_own(options.own, label_names=teacher.labels)
+        return (own,), {own.task.name: fitting_teacher(teacher, own.task)}
+    tasks = select_tasks(options)
+    sources = teacher_sources(options.teacher, tasks=tasks, offline=options.offline)
+    data = tuple(load_task_data(task, data_dir=options.data_dir, offline=options.offline) for task in tasks)
+    return data, sources
+
+
+def select_tasks(options: Options) -> tuple[Task, ...]:
+    """The tasks of the suite that were asked for; all of them where none is named."""
+    suite = suite_named(options.suite or "synthetic")
+    if not options.tasks:
+        return suite_tasks(suite)
+    named = [task_named(name, suite=suite if options.suite else None) for name in options.tasks]
+    if len({task.suite for task in named}) > 1:
+        raise BadInput("--tasks mixes synthetic tasks with GLUE ones: run each suite by itself")
+    return tuple(dict.fromkeys(named))
+
+
+def load_own(own: OwnFiles, *, label_names: Sequence[str] | None) -> TaskData:
+    """The user's own rows as a task."""
+    from compressbench.tasks.own_data import load_own_data, load_task_toml
+
+    if own.task_file is not None:
+        return load_task_toml(own.task_file, label_names=label_names)
+    if own.train is None or own.validation is None:
+        raise BadInput("own data needs both --train FILE and --validation FILE")
+    return load_own_data(
+        train=own.train,
+        validation=own.validation,
+        text=own.text,
+        label=own.label,
+        metric=own.metric,
+        label_names=label_names,
+    )
+
+
+def read_methods(
+    texts: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]
+) -> tuple[Method, tuple[MethodLine, ...]]:
+    """The recipe of the baseline's fine-tuning, and every other line once, in order.
+
+    ``finetune`` alone, with or without parameters, says how the baseline is made; it adds no row.
+    """
+    for name, values in parameters.items():
+        make_method(name, dict(values))
+    finetune = make_method("finetune", dict(parameters.get("finetune", {})))
+    lines: dict[str, MethodLine] = {}
+    for typed, parsed in zip(split_methods(texts), parse_methods(texts), strict=True):
+        chain = tuple(_with_parameters(method, parameters) for method in parsed)
+        if [method.name for method in chain] == ["finetune"]:
+            finetune = chain[0]
+        else:
+            line = MethodLine(typed=typed, chain=chain)
+            lines.setdefault(line.canonical, line)
+    return finetune, tuple(lines.values())
+
+
+def check_geometries(chain: Chain, source: Geometry) -> None:
+    """Raise InvalidParameter where a method cannot take the geometry of the one before it."""
+    for method in chain:
+        source = method.check(source)
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Seeds in order, each once.
+
+    Raises:
+        InvalidParameter: If there is none, or one is negative.
+    """
+    if not seeds or any(seed < 0 for seed in seeds):
+        raise InvalidParameter(f"--seeds {','.join(map(str, seeds))}: give whole numbers from 0 on, such as 1,2,3")
+    return tuple(dict.fromkeys(seeds))
+
+
+def check_threads(threads: int | None) -> int:
+    """The thread count, by default all cores this process may use.
+
+    Raises:
+        InvalidParameter: If it is below 1 or above the cores there are.
+    """
+    cores = usable_cores()
+    if threads is None:
+        return cores
+    if not 1 <= threads <= cores:
+        raise InvalidParameter(f"--threads {threads}: this machine lets the process use 1 to {cores}")
+    return threads
+
+
+def resolve_device(device: str) -> str:
+    """``cpu`` or ``cuda``; ``auto`` is cuda where torch finds one.
+
+    Raises:
+        BadInput: If cuda is asked for and there is none.
+    """
+    if device == "cpu":
+        return device
+    has_cuda = _has_cuda()
+    if device == "cuda" and not has_cuda:
+        raise BadInput("--device cuda: torch finds no CUDA device here; use --device cpu")
+    return "cuda" if has_cuda else "cpu"
+
+
+def _has_cuda() -> bool:
+    """Whether torch can use a GPU; told without loading torch where its build has no CUDA at all."""
+    if "+cpu" in package_version("torch") or not any(
+        map(Path.exists, (Path("/proc/driver/nvidia"), Path("/dev/nvidia0")))
+    ):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _with_parameters(method: Method, parameters: Mapping[str, Mapping[str, Any]]) -> Method:
+    """The method with the plan's values wherever the chain left the default."""
+    values = {
+        each.name: getattr(method, each.name)
+        for each in dataclasses.fields(method)  # type: ignore[arg-type]
+        if getattr(method, each.name) != each.default
+    }
+    return make_method(method.name, {**parameters.get(method.name, {}), **values})
