@@ -141,12 +141,12 @@ def mcnemar_p(only_baseline_right: int, only_candidate_right: int) -> float:
 
     Exact at every count: each such row is a fair coin if the models are equally good (McNemar 1947).
     """
-    from scipy.stats import binom
-
     discordant = only_baseline_right + only_candidate_right
-    if discordant == 0:
-        return 1.0
-    return min(1.0, 2 * float(binom.cdf(min(only_baseline_right, only_candidate_right), discordant, 0.5)))
+    ways = term = 1  # whole numbers: exact for any count, and no library to load for it
+    for place in range(min(only_baseline_right, only_candidate_right)):
+        term = term * (discordant - place) // (place + 1)
+        ways += term
+    return min(1.0, 2 * ways / 2**discordant)
 
 
 def bootstrap_interval(

@@ -9,6 +9,9 @@ from compressbench.reporting.tables import Table, summary_table, task_blocks
 if TYPE_CHECKING:
     from rich.console import Console
 
+_LEAST_NAME = 12
+"""Columns that the first column keeps on the narrowest screen."""
+
 
 def print_comparison(comparison: dict[str, Any], console: "Console") -> None:
     """Print every table and note; made for 100 columns, folded on less."""
@@ -21,7 +24,7 @@ def print_comparison(comparison: dict[str, Any], console: "Console") -> None:
 
 
 def print_table(table: Table, console: "Console") -> None:
-    """One table; the first column folds where the screen is narrow, figures do not."""
+    """One table; where the screen is narrow headers break and the first column folds, figures stay whole."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -30,20 +33,25 @@ def print_table(table: Table, console: "Console") -> None:
         title=Text(table.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
         show_edge=False, pad_edge=False,
     )  # fmt: skip
-    for number, column in enumerate(table.columns):
-        if number:
-            # A header of several words may break; its figures stay whole.
-            drawn.add_column(Text(column), justify="right", min_width=_widest(row[number] for row in table.rows))
-        else:
-            drawn.add_column(Text(column), overflow="fold", min_width=12)
+    for number, (column, width) in enumerate(zip(table.columns, _widths(table, console.width), strict=True)):
+        drawn.add_column(
+            Text(column), width=width, justify="right" if number else "left", overflow="fold", vertical="bottom"
+        )
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))
     console.print(drawn)
     console.print()
 
 
-def _widest(cells: Iterable[str]) -> int:
-    return max((len(cell) for cell in cells), default=1)
+def _widths(table: Table, available: int) -> list[int]:
+    """Width of each column: as wide as it likes if all fit, else headers by the word and the rest for names."""
+    columns = list(zip(table.columns, *table.rows, strict=True))
+    liked = [max(map(len, column)) for column in columns]
+    gaps = 2 * len(columns) - 1
+    if sum(liked) + gaps <= available:
+        return liked
+    least = [max(*map(len, column[0].split(" ")), *map(len, column[1:]), 1) for column in columns]
+    return [max(_LEAST_NAME, min(liked[0], available - gaps - sum(least[1:]))), *least[1:]]
 
 
 def _print_notes(notes: Iterable[str], console: "Console") -> None:

@@ -19,8 +19,9 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
             "beside no published figure. `--suite glue --data-dir DIR` runs GLUE."
         )
     notes.append(
-        f"Each row is compared with {BASELINE_LABEL} in the same runtime at the same shape (batch x tokens). "
-        "Speedup: median over rounds of the paired ratio of latencies, 95 % interval in brackets."
+        f"{BASELINE_LABEL}: the fine-tuned teacher, BERT-Base unless another was given, in the same runtime at the "
+        "same shape (batch x tokens). Speedup: median over rounds of the paired ratio of latencies, 95 % interval "
+        "in brackets."
     )
     if any(_has_the_baselines_graph(row) for row in rows):
         notes.append(

@@ -8,7 +8,7 @@ from compressbench.reporting.run_index import BASELINE
 from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
 
 NONE = "–"
-BASELINE_LABEL = "baseline (BERT-Base fp32)"
+BASELINE_LABEL = "baseline (fp32)"
 SAME_GRAPH = "same graph"
 _PLACES_PER_TABLE = 2
 _METRIC_NAMES = {
@@ -150,7 +150,7 @@ def _size_tables(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str
         shown = places[number * _PLACES_PER_TABLE : (number + 1) * _PLACES_PER_TABLE]
         columns = ["Model"] if number else ["Model", "Size (MiB)", "Size (%)", "zstd (MiB)"]
         for place in shown:
-            columns += [f"{_place_name(place, with_runtime=several)} (ms)", "Speedup [95 %]"]
+            columns += [f"{_place_name(place, with_runtime=several)} (ms)", "Speedup [95\u00a0%]"]
         lines = []
         for row, label in zip(rows, labels, strict=True):
             cells = [label] if number else [label, *_size_cells(row)]
@@ -177,7 +177,17 @@ def _score_table(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str
     """Scores in points, the primary one first, and what is left of the teacher's."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row["scores"]))
     heads = [metric_name(metric) for metric in metrics] or ["Score"]
-    columns = ["Model", heads[0], "95 %", *heads[1:], "Retention", "above chance", "p (Holm)", "Agreement", "Training"]
+    columns = [
+        "Model",
+        heads[0],
+        "95\u00a0%",
+        *heads[1:],
+        "Retention",
+        "above chance",
+        "p (Holm)",
+        "Agreement",
+        "Training",
+    ]
     lines = []
     for row, label in zip(rows, labels, strict=True):
         scores = [_points(row["scores"].get(metric)) for metric in metrics] or [NONE]
