@@ -1,1 +1,4 @@
 """The built-in methods; importing this package registers them, as any package's entry point does."""
+
+from compressbench.methods import finetune as finetune
+from compressbench.methods import prune as prune
