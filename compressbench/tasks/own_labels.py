@@ -187,9 +187,10 @@ def _ids(table: Table, values: Sequence[Any], names: tuple[str, ...], *, is_id: 
 
 
 def _outside(table: Table, row: int, value: object, names: tuple[str, ...], *, is_id: bool) -> str:
-    shown = listed(map(repr, names)) if len(names) <= MOST_NAMES_SHOWN else f"one of {len(names)} names"
     if is_id:
-        return f"{table.where(row)}: label {value} is not an id from 0 to {len(names) - 1} of the labels {shown}"
+        shown = ", ".join(names) if len(names) <= MOST_NAMES_SHOWN else f"{names[0]} to {names[-1]}"
+        return f"{table.where(row)}: label {value} is not an id from 0 to {len(names) - 1} ({shown})"
+    shown = listed(map(repr, names)) if len(names) <= MOST_NAMES_SHOWN else f"one of {len(names)} names"
     mend = "; the teacher does not name its classes: write ids, or give `labels` in a task TOML"
     generic = all(map(_GENERIC.fullmatch, names))
     return f"{table.where(row)}: label {str(value)!r} is not {shown}{mend if generic else ''}"
