@@ -146,7 +146,8 @@ def mcnemar_p(only_baseline_right: int, only_candidate_right: int) -> float:
     for place in range(min(only_baseline_right, only_candidate_right)):
         term = term * (discordant - place) // (place + 1)
         ways += term
-    return min(1.0, 2 * ways / 2**discordant)
+    p_value: float = 2 * ways / 2**discordant
+    return min(1.0, p_value)
 
 
 def bootstrap_interval(

@@ -1,10 +1,10 @@
 """The comparison on a screen: one block per task, the per-method summary, and what to know of both."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compressbench.reporting.notes import notes_of
-from compressbench.reporting.tables import Table, summary_table, task_blocks
+from compressbench.reporting.document import document_of
+from compressbench.reporting.tables import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,14 +13,24 @@ _LEAST_NAME = 12
 """Columns that the first column keeps on the narrowest screen."""
 
 
-def print_comparison(comparison: dict[str, Any], console: "Console") -> None:
-    """Print every table and note; made for 100 columns, folded on less."""
-    for block in task_blocks(comparison):
+def print_comparison(comparison: dict[str, Any], console: "Console", *, references: Sequence[str] = ()) -> None:
+    """Print every table and note; made for 100 columns, folded on less.
+
+    Args:
+        comparison: What `comparison.comparison` gives.
+        console: Where to.
+        references: Published figures to show beside it: ``seed``, ``paper``.
+    """
+    document = document_of(comparison, references=references)
+    for block in document.blocks:
         for table in block.tables:
             print_table(table, console)
         _print_notes(block.notes, console)
-    print_table(summary_table(comparison), console)
-    _print_notes(notes_of(comparison), console)
+    print_table(document.summary, console)
+    _print_notes(document.notes, console)
+    for table in document.references:
+        print_table(table, console)
+    _print_notes(document.reference_notes, console)
 
 
 def print_table(table: Table, console: "Console") -> None:

@@ -1,10 +1,6 @@
 """The report as one HTML file: tables, notes and plots inside it, nothing loaded from anywhere."""
 
-from typing import Any
-
-from compressbench.reporting.notes import notes_of
-from compressbench.reporting.plots import comparison_plots
-from compressbench.reporting.tables import summary_table, task_blocks
+from compressbench.reporting.document import Document
 
 _TEMPLATE = """\
 <!doctype html>
@@ -40,31 +36,33 @@ _TEMPLATE = """\
 {%- if notes %}<ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
 {%- endmacro %}
 <h1>Comparison</h1>
-{{ draw(summary) }}
-{{ listing(notes) }}
-{%- for plot in plots %}
+{{ draw(document.summary) }}
+{{ listing(document.notes) }}
+{%- for plot in document.plots.values() %}
 <figure>{{ plot | safe }}</figure>
 {%- endfor %}
-{%- for block in blocks %}
+{%- for block in document.blocks %}
 <h2>{{ block.task }}</h2>
 {%- for table in block.tables %}
 {{ draw(table) }}
 {%- endfor %}
 {{ listing(block.notes) }}
 {%- endfor %}
+{%- if document.references %}
+<h2>Published figures</h2>
+{%- for table in document.references %}
+{{ draw(table) }}
+{%- endfor %}
+{{ listing(document.reference_notes) }}
+{%- endif %}
 </body>
 </html>
 """
 
 
-def comparison_html(comparison: dict[str, Any]) -> str:
+def document_html(document: Document) -> str:
     """The whole report; every text from records is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE)
-    return template.render(
-        summary=summary_table(comparison),
-        notes=notes_of(comparison),
-        plots=list(comparison_plots(comparison).values()),
-        blocks=list(task_blocks(comparison)),
-    )
+    return template.render(document=document)

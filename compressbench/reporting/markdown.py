@@ -1,19 +1,21 @@
 """Tables and notes as GitHub-flavoured Markdown."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from compressbench.reporting.notes import notes_of
-from compressbench.reporting.tables import Table, summary_table, task_blocks
+from compressbench.reporting.document import Document
+from compressbench.reporting.tables import Table
 
 
-def comparison_markdown(comparison: dict[str, Any]) -> str:
+def document_markdown(document: Document) -> str:
     """The whole report: summary first, because it is what most readers came for."""
-    parts = ["# Comparison", table_markdown(summary_table(comparison)), _bullets(notes_of(comparison))]
-    for block in task_blocks(comparison):
+    parts = ["# Comparison", table_markdown(document.summary), _bullets(document.notes)]
+    parts += [f"![{name}](plots/{name}.svg)" for name in document.plots]
+    for block in document.blocks:
         parts.append(f"## {_escape(block.task)}")
         parts += [table_markdown(table) for table in block.tables]
         parts.append(_bullets(block.notes))
+    if document.references:
+        parts += ["## Published figures", *map(table_markdown, document.references), _bullets(document.reference_notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

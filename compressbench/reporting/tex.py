@@ -1,10 +1,9 @@
 """Tables as LaTeX (booktabs), each a float to be taken into a paper as it is."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from compressbench.reporting.notes import notes_of
-from compressbench.reporting.tables import Table, summary_table, task_blocks
+from compressbench.reporting.document import Document
+from compressbench.reporting.tables import Table
 
 _SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$",
@@ -13,13 +12,14 @@ _SIGNS = {
 }  # fmt: skip
 
 
-def comparison_tex(comparison: dict[str, Any]) -> str:
+def document_tex(document: Document) -> str:
     """The summary, then each task's tables with its notes in the caption."""
-    parts = ["% Needs \\usepackage{booktabs}.", _table(summary_table(comparison), notes_of(comparison))]
-    for block in task_blocks(comparison):
+    parts = ["% Needs \\usepackage{booktabs}.", _table(document.summary, document.notes)]
+    for block in document.blocks:
         *front, last = block.tables
         parts += [_table(table, ()) for table in front]
         parts.append(_table(last, block.notes))
+    parts += [_table(table, document.reference_notes) for table in document.references]
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,52 +8,53 @@ from pathlib import Path
 from typing import Any
 
 from compressbench.errors import UnknownName
+from compressbench.reporting.document import document_of
 from compressbench.reporting.flat_csv import comparison_csv
-from compressbench.reporting.html import comparison_html
-from compressbench.reporting.markdown import comparison_markdown
-from compressbench.reporting.plots import comparison_plots
-from compressbench.reporting.tex import comparison_tex
+from compressbench.reporting.html import document_html
+from compressbench.reporting.markdown import document_markdown
+from compressbench.reporting.tex import document_tex
 
-Comparison = dict[str, Any]
-
-
-def comparison_json(comparison: Comparison) -> str:
-    """Strict JSON, indented, one comparison a file."""
-    return json.dumps(comparison, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+FORMATS = ("md", "html", "csv", "json", "tex")
 
 
-_WRITERS: Mapping[str, Callable[[Comparison], str]] = {
-    "md": comparison_markdown,
-    "csv": comparison_csv,
-    "json": comparison_json,
-    "html": comparison_html,
-    "tex": comparison_tex,
-}
-FORMATS = tuple(_WRITERS)
-
-
-def write_reports(comparison: Comparison, to: Path, formats: Sequence[str]) -> list[Path]:
+def write_reports(
+    comparison: dict[str, Any], to: Path, formats: Sequence[str], *, references: Sequence[str] = ()
+) -> list[Path]:
     """Write ``comparison.<format>`` for each format, and the plots under ``plots/``.
 
     Args:
         comparison: What `comparison.comparison` gives.
         to: A folder; made if absent.
         formats: Of `FORMATS`.
+        references: Published figures to show beside it: ``seed``, ``paper``.
 
     Returns:
         The files written.
 
     Raises:
-        UnknownName: If a format is unknown; then nothing is written.
+        UnknownName: If a format or a reference is unknown; then nothing is written.
     """
     for name in formats:
-        if name not in _WRITERS:
+        if name not in FORMATS:
             raise UnknownName("format", name, FORMATS)
-    texts = {f"comparison.{name}": _WRITERS[name](comparison) for name in formats}
-    texts |= {f"plots/{name}.svg": drawing for name, drawing in comparison_plots(comparison).items()}
+    document = document_of(comparison, references=references)
+    writers: Mapping[str, Callable[[], str]] = {
+        "md": lambda: document_markdown(document),
+        "html": lambda: document_html(document),
+        "csv": lambda: comparison_csv(comparison),
+        "json": lambda: comparison_json(comparison),
+        "tex": lambda: document_tex(document),
+    }
+    texts = {f"comparison.{name}": writers[name]() for name in formats}
+    texts |= {f"plots/{name}.svg": drawing for name, drawing in document.plots.items()}
     for name, text in texts.items():
         write_whole(to / name, text)
     return [to / name for name in texts]
+
+
+def comparison_json(comparison: dict[str, Any]) -> str:
+    """Strict JSON, indented."""
+    return json.dumps(comparison, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_whole(path: Path, text: str) -> None:

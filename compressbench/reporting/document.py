@@ -1,0 +1,43 @@
+"""A report before anybody draws it: every table, note and plot, in the order they are read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compressbench.reporting.notes import notes_of
+from compressbench.reporting.plots import comparison_plots
+from compressbench.reporting.reference_table import reference_notes, reference_tables
+from compressbench.reporting.tables import Table, TaskBlock, summary_table, task_blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What the screen and every written format show."""
+
+    summary: Table
+    notes: Sequence[str]
+    blocks: Sequence[TaskBlock]
+    references: Sequence[Table]
+    reference_notes: Sequence[str]
+    plots: Mapping[str, str]
+    """SVG by file name without suffix."""
+
+
+def document_of(comparison: dict[str, Any], *, references: Sequence[str] = ()) -> Document:
+    """Lay out a comparison.
+
+    Args:
+        comparison: What `comparison.comparison` gives, or a comparison.json that was read.
+        references: Published figures to show beside it: ``seed``, ``paper``.
+
+    Raises:
+        UnknownName: If a reference is unknown.
+    """
+    return Document(
+        summary=summary_table(comparison),
+        notes=notes_of(comparison),
+        blocks=list(task_blocks(comparison)),
+        references=reference_tables(comparison, references),
+        reference_notes=reference_notes(references),
+        plots=comparison_plots(comparison),
+    )
