@@ -25,12 +25,12 @@ def print_comparison(comparison: dict[str, Any], console: "Console", *, referenc
     for block in document.blocks:
         for table in block.tables:
             print_table(table, console)
-        _print_notes(block.notes, console)
+        print_notes(block.notes, console)
     print_table(document.summary, console)
-    _print_notes(document.notes, console)
+    print_notes(document.notes, console)
     for table in document.references:
         print_table(table, console)
-    _print_notes(document.reference_notes, console)
+    print_notes(document.reference_notes, console)
 
 
 def print_table(table: Table, console: "Console") -> None:
@@ -64,8 +64,8 @@ def _widths(table: Table, available: int) -> list[int]:
     return [max(_LEAST_NAME, min(liked[0], available - gaps - sum(least[1:]))), *least[1:]]
 
 
-def _print_notes(notes: Iterable[str], console: "Console") -> None:
-    """Notes as an indented list, blank line after."""
+def print_notes(notes: Iterable[str], console: "Console") -> None:
+    """Notes as an indented list, a blank line after."""
     from rich.padding import Padding
     from rich.text import Text
 

@@ -8,14 +8,14 @@ from compressbench.reporting.tables import Table
 
 def document_markdown(document: Document) -> str:
     """The whole report: summary first, because it is what most readers came for."""
-    parts = ["# Comparison", table_markdown(document.summary), _bullets(document.notes)]
+    parts = ["# Comparison", table_markdown(document.summary), bullets(document.notes)]
     parts += [f"![{name}](plots/{name}.svg)" for name in document.plots]
     for block in document.blocks:
         parts.append(f"## {_escape(block.task)}")
         parts += [table_markdown(table) for table in block.tables]
-        parts.append(_bullets(block.notes))
+        parts.append(bullets(block.notes))
     if document.references:
-        parts += ["## Published figures", *map(table_markdown, document.references), _bullets(document.reference_notes)]
+        parts += ["## Published figures", *map(table_markdown, document.references), bullets(document.reference_notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -30,7 +30,8 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(_escape(cell) for cell in cells)} |"
 
 
-def _bullets(notes: Sequence[str]) -> str:
+def bullets(notes: Sequence[str]) -> str:
+    """Notes as a list."""
     return "\n".join(f"- {_escape(note)}" for note in notes)
 
 
@@ -38,6 +39,6 @@ def _escape(text: str) -> str:
     """Keep a text from being read as table, emphasis or HTML; code in backticks is left alone."""
     parts = text.split("`")
     for place in range(0, len(parts), 2):
-        for sign in ("\\", "|", "*", "_", "<", "["):
+        for sign in ("\\", "|", "*", "_", "<"):
             parts[place] = parts[place].replace(sign, f"\\{sign}")
     return "`".join(parts).replace("\n", " ")

@@ -29,12 +29,12 @@ from compressbench.reporting.run_index import BASELINE, RunIndex
 from compressbench.reporting.scoring import (
     Answers,
     agreement_of,
-    answers_from,
     chance_score,
     primary_score,
     score_difference,
     score_interval,
     scores_of,
+    split_answers,
 )
 from compressbench.stats import Interval
 
@@ -145,7 +145,7 @@ def _score_part(
         **dict.fromkeys(("primary_score", "score_interval", "retention", "retention_above_chance")),
         **dict.fromkeys(("score_p_value", "score_p_value_holm", "agreement")),
     }
-    answers = _answers(cell, index)
+    answers = split_answers(cell, index)
     if not answers:
         return part
     task = index.tasks[cell.task]
@@ -158,21 +158,12 @@ def _score_part(
     part["primary_score"] = part["scores"][metric]
     part["score_interval"] = score_interval(metric, main)
     warnings.extend(_one_class(main))
-    teacher = _answers(baseline, index) if baseline else {}
+    teacher = split_answers(baseline, index) if baseline else {}
     if teacher:
         part.update(_against_teacher(metric, part["primary_score"], main, next(iter(teacher.values())), warnings))
     if cell.chain == BASELINE:
         part.update(score_p_value=None, agreement=None)
     return part
-
-
-def _answers(cell: CellRecord, index: RunIndex) -> dict[str, Answers]:
-    """A cell's answers by dev split, the primary split first; empty unless all splits were answered."""
-    task = index.tasks.get(cell.task)
-    if task is None or cell.error:
-        return {}
-    records = {split: index.quality.get((cell.measured_key, cell.task, split)) for split in task.dev_splits}
-    return {split: answers_from(record, task) for split, record in records.items() if record and all(records.values())}
 
 
 def _against_teacher(

@@ -8,7 +8,8 @@ import numpy as np
 
 from compressbench.errors import BadInput
 from compressbench.numerics.weighted_metrics import weighted_metric
-from compressbench.records.schema import QualityRecord, TaskRecord
+from compressbench.records.schema import CellRecord, QualityRecord, TaskRecord
+from compressbench.reporting.run_index import RunIndex
 from compressbench.stats import (
     Difference,
     bootstrap_interval,
@@ -62,6 +63,15 @@ def answers_from(record: QualityRecord, task: TaskRecord) -> Answers:
         logits=logits,
         references=references.astype(np.int64) if task.labels else references,
     )
+
+
+def split_answers(cell: CellRecord, index: RunIndex) -> dict[str, Answers]:
+    """A cell's answers by dev split, the primary split first; empty unless all splits were answered."""
+    task = index.tasks.get(cell.task)
+    if task is None or cell.error:
+        return {}
+    records = {split: index.quality.get((cell.measured_key, cell.task, split)) for split in task.dev_splits}
+    return {split: answers_from(record, task) for split, record in records.items() if record and all(records.values())}
 
 
 def scores_of(task: TaskRecord, by_split: dict[str, Answers]) -> dict[str, float]:

@@ -200,7 +200,7 @@ def _score_table(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str
                 *scores[1:],
                 _fraction(row["retention"]),
                 _fraction(row["retention_above_chance"]),
-                _p_value(row["score_p_value_holm"]),
+                format_p_value(row["score_p_value_holm"]),
                 _fraction(row["agreement"]["rate"] if row["agreement"] else None),
                 format_budget(row["budget"]),
             ]
@@ -228,7 +228,8 @@ def _points(value: float | None) -> str:
     return NONE if value is None else format_points(value)
 
 
-def _p_value(value: float | None) -> str:
+def format_p_value(value: float | None) -> str:
+    """Three digits, or less than that."""
     if value is None:
         return NONE
     return "<0.001" if value < 0.001 else f"{value:.3f}"
