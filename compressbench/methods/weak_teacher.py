@@ -9,6 +9,9 @@ from compressbench.errors import WeakTeacher
 from compressbench.tasks.scores import compute_scores
 from compressbench.tasks.task import Task, majority_share
 
+ROUNDING = 1e-9
+"""Two ways to compute the same share may differ by as much."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherStrength:
@@ -23,7 +26,7 @@ class TeacherStrength:
     @property
     def is_weak(self) -> bool:
         """Whether it is no better than a constant answer."""
-        return not self.score > self.constant
+        return not self.score > self.constant + ROUNDING
 
 
 def teacher_strength(
