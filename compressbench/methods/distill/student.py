@@ -1,0 +1,139 @@
+"""The student: a small BERT with the teacher's vocabulary, the maps into the teacher's widths, and how both begin."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
+
+from compressbench.models.geometry import Geometry
+from compressbench.models.loading import quiet_transformers
+from compressbench.prediction import EncodedRows
+
+Init = Literal["principal", "random"]
+RIDGE = 1e-4
+"""Keeps the least squares for W_e solvable where tokens are few; relative to the mean diagonal."""
+
+
+class Projections(nn.Module):
+    """W_e and W_h, the learned maps from the student's width to the teacher's; thrown away after training.
+
+    As in the paper they have no bias. W_h is one map for all layers, as in the reference code.
+    """
+
+    def __init__(self, student_width: int, teacher_width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(student_width, teacher_width))
+        self.hidden = nn.Parameter(torch.empty(student_width, teacher_width))
+        for weight in (self.embedding, self.hidden):
+            nn.init.kaiming_uniform_(weight.T, a=5**0.5)  # as nn.Linear, which the reference code uses
+
+
+def new_student(
+    teacher: PreTrainedModel, geometry: Geometry, *, init: Init, dropout: float
+) -> tuple[BertForSequenceClassification, Projections]:
+    """A student of `geometry` with the teacher's labels, and its maps; torch's generator draws what is random.
+
+    Args:
+        teacher: The fine-tuned teacher; its settings that are no sizes carry over.
+        geometry: Sizes of the student; vocabulary, positions and token types must be the teacher's.
+        init: ``random``, or ``principal`` for embeddings along the principal directions of the teacher's.
+        dropout: Of hidden states and attention probabilities while training.
+    """
+    settings = teacher.config
+    with quiet_transformers():
+        student = BertForSequenceClassification(
+            BertConfig(
+                vocab_size=geometry.vocab,
+                hidden_size=geometry.hidden,
+                num_hidden_layers=geometry.layers,
+                num_attention_heads=geometry.heads,
+                intermediate_size=geometry.intermediate,
+                max_position_embeddings=geometry.positions,
+                type_vocab_size=geometry.token_types,
+                hidden_act=settings.hidden_act,
+                layer_norm_eps=settings.layer_norm_eps,
+                pad_token_id=settings.pad_token_id,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
+                id2label=settings.id2label,
+                label2id=settings.label2id,
+                problem_type=settings.problem_type,
+            )
+        )
+    projections = Projections(geometry.hidden, settings.hidden_size)
+    if init == "principal":
+        with torch.no_grad():
+            _start_from_principal_directions(student, teacher, projections)
+    return student, projections
+
+
+def principal_basis(matrix: Tensor, *, count: int) -> Tensor:
+    """`count` orthonormal directions [width, count] that hold the most of the rows of `matrix`, mixed by a rotation.
+
+    Without the rotation the first features would hold nearly all the variance, and the LayerNorm that follows
+    divides by it. Directions beyond the width of `matrix` are zero.
+    """
+    moments = matrix.double().T @ matrix.double()
+    directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :count]
+    rotation = torch.linalg.qr(torch.randn(count, count, dtype=torch.float64)).Q
+    return (directions @ rotation[: directions.shape[1]]).float()
+
+
+def _start_from_principal_directions(
+    student: BertForSequenceClassification, teacher: PreTrainedModel, projections: Projections
+) -> None:
+    """Project the teacher's embedding tables; fit W_e (and W_h, to begin with) to the two models' embeddings."""
+    ours, theirs = student.bert.embeddings, teacher.base_model.embeddings
+    basis = principal_basis(theirs.word_embeddings.weight, count=ours.word_embeddings.embedding_dim)
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        getattr(ours, name).weight.copy_(getattr(theirs, name).weight @ basis)
+    sample = torch.linspace(0, theirs.word_embeddings.num_embeddings - 1, 64 * 64).long().view(64, 64)
+    sample = sample[torch.randperm(64)][:, : ours.position_embeddings.num_embeddings]
+    was_training = ours.training
+    ours.eval()
+    projections.embedding.copy_(least_squares(ours(sample).flatten(0, 1), theirs(sample).flatten(0, 1)))
+    ours.train(was_training)
+    projections.hidden.copy_(projections.embedding)  # the residual stream carries the embeddings upwards
+
+
+def least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """The matrix W that brings ``inputs @ W`` closest to `outputs`, with a slight ridge."""
+    inputs, outputs = inputs.double(), outputs.double()
+    moments = inputs.T @ inputs
+    ridge = RIDGE * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype)
+    return torch.linalg.solve(moments + ridge, inputs.T @ outputs).float()
+
+
+@contextmanager
+def only_rows_in_use(student: BertForSequenceClassification, encoded: EncodedRows) -> Iterator[EncodedRows]:
+    """Train with a word-embedding table of only the pieces that `encoded` holds; yields the rows in its numbers.
+
+    A piece that no training row holds never gets a gradient, so its row stays as it began either way (weight
+    decay aside). Leaving it out saves the optimizer most of its work: two thirds of TinyBERT4's parameters are rows
+    of this table.
+    """
+    embeddings = student.bert.embeddings
+    whole: nn.Embedding = embeddings.word_embeddings
+    pieces = np.unique(np.concatenate([*map(np.asarray, encoded.input_ids), [encoded.pad_id]])).astype(np.int64)
+    numbers = np.zeros(whole.num_embeddings, dtype=np.int64)
+    numbers[pieces] = np.arange(len(pieces))
+    used = torch.from_numpy(pieces)
+    small = nn.Embedding(len(pieces), whole.embedding_dim, padding_idx=int(numbers[encoded.pad_id]))
+    with torch.no_grad():
+        small.weight.copy_(whole.weight[used])
+    embeddings.word_embeddings = small
+    try:
+        yield replace(
+            encoded,
+            input_ids=[numbers[np.asarray(ids)].tolist() for ids in encoded.input_ids],
+            pad_id=int(numbers[encoded.pad_id]),
+        )
+    finally:
+        with torch.no_grad():
+            whole.weight[used] = small.weight.detach().to(whole.weight)
+        embeddings.word_embeddings = whole

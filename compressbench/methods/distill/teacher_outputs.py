@@ -1,0 +1,211 @@
+"""What the teacher says of each row, computed once: logits of all, layers of as many as the cache may hold.
+
+The teacher is frozen, so later epochs read what the first computed. A row's mapped layers take
+``2 bytes x (states x tokens x width + layers x heads x tokens^2)``: 0.1 MiB for 16 tokens and 4 layers of BERT-Base,
+0.8 MiB for 64. Rows beyond the budget, the longest ones, go through the teacher again each time.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from compressbench.errors import BadInput
+from compressbench.methods.distill.attention_record import (
+    AttentionRecord,
+    AttentionTarget,
+    use_recording_attention,
+)
+from compressbench.methods.training import autocast, to_tensors
+from compressbench.prediction import EncodedRows, batches_by_length
+from compressbench.progress import Progress
+from compressbench.units import format_mib
+
+GIB = 1024**3
+STORED = torch.bfloat16
+PASS_TOKENS = 2048
+"""Tokens of one forward pass of the teacher: enough to keep two cores busy, few enough to stay in their caches."""
+MEMORY_SHARE = 4
+"""The cache is held in memory up to one part in this many of what is free, else in a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedLayers:
+    """Which of the teacher's outputs are learned; empty where a loss is switched off."""
+
+    hidden: tuple[int, ...]
+    """Indices into the hidden states, 0 the embeddings."""
+    attention: tuple[int, ...]
+    attention_target: AttentionTarget = "scores"
+
+    def __bool__(self) -> bool:
+        return bool(self.hidden or self.attention)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOutputs:
+    """Outputs of the wanted layers for one batch, zero where a token is padding."""
+
+    hidden: Tensor | None
+    """[states, batch, tokens, width]."""
+    attention: Tensor | None
+    """[layers, batch, heads, tokens, tokens]."""
+
+
+class TeacherOutputs:
+    """The teacher's outputs for `encoded`, by row index. A context manager: leaving it frees the cache.
+
+    Args:
+        teacher: The fine-tuned model; it is put into eval mode, for a dropping-out teacher teaches noise.
+        encoded: The rows, unpadded.
+        wanted: Layers to give back with `layers_of`.
+        budget_bytes: Of the cache.
+        precision: ``bf16`` or ``fp32``, of the forward pass; what is cached has 16 bits either way.
+        device: Where the teacher runs and batches are wanted.
+    """
+
+    def __init__(
+        self,
+        teacher: PreTrainedModel,
+        encoded: EncodedRows,
+        *,
+        wanted: WantedLayers,
+        budget_bytes: int,
+        precision: str,
+        device: str,
+    ) -> None:
+        use_recording_attention(teacher)
+        self._teacher = teacher.to(device).eval()
+        self._encoded = encoded
+        self._wanted = wanted
+        self._precision = precision
+        self._device = device
+        self._width = int(teacher.config.hidden_size)
+        self._heads = int(teacher.config.num_attention_heads)
+        self._offsets = self._place_rows(budget_bytes // STORED.itemsize)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._cache = self._allocate(int(self._sizes()[self._offsets >= 0].sum()))
+        self.logits = np.zeros((len(encoded), int(teacher.config.num_labels)), dtype=np.float32)
+        """Of every row, float32 [rows, outputs]; complete after `compute`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cache = torch.empty(0, dtype=STORED)
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @property
+    def cached_rows(self) -> int:
+        """Rows whose layers the cache holds."""
+        return int((self._offsets >= 0).sum())
+
+    def compute(self, progress: Progress, *, name: str) -> None:
+        """One pass over all rows: their logits, and the layers of those the cache has room for."""
+        with progress.stage(name, total=len(self._encoded)) as advance:
+            longest = int(self._encoded.lengths.max(initial=1))
+            for rows in batches_by_length(self._encoded.lengths, batch_size=max(8, PASS_TOKENS // longest)):
+                has_room = self._offsets[rows] >= 0
+                logits, outputs = self._forward(rows, with_layers=bool(self._wanted and has_room.any()))
+                self.logits[rows] = logits.float().cpu().numpy()
+                for place, row in enumerate(rows):
+                    if has_room[place] and self._wanted:
+                        self._write(row, place, outputs)
+                advance(len(rows))
+
+    def layers_of(self, rows: np.ndarray) -> LayerOutputs:
+        """The wanted layers of `rows`, padded with zeros to the longest of them."""
+        if (self._offsets[rows] < 0).any():
+            return self._forward(rows, with_layers=True)[1]
+        lengths = [len(self._encoded.input_ids[row]) for row in rows]
+        tokens = max(lengths)
+        hidden = torch.zeros(len(self._wanted.hidden), len(rows), tokens, self._width, dtype=STORED)
+        attention = torch.zeros(len(self._wanted.attention), len(rows), self._heads, tokens, tokens, dtype=STORED)
+        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            row_hidden, row_attention = self._views(int(row))
+            hidden[:, place, :length] = row_hidden
+            attention[:, place, :, :length, :length] = row_attention
+        return LayerOutputs(
+            hidden=hidden.to(self._device) if self._wanted.hidden else None,
+            attention=attention.to(self._device) if self._wanted.attention else None,
+        )
+
+    def _sizes(self) -> np.ndarray:
+        """Cached numbers per row."""
+        lengths = self._encoded.lengths
+        per_token, per_pair = len(self._wanted.hidden) * self._width, len(self._wanted.attention) * self._heads
+        sizes: np.ndarray = per_token * lengths + per_pair * lengths**2
+        return sizes
+
+    def _place_rows(self, room: int) -> np.ndarray:
+        """Where each row's numbers begin in the cache; -1 for rows without room, which are the longest."""
+        sizes = self._sizes()
+        order = np.argsort(sizes, kind="stable")
+        ends = np.cumsum(sizes[order])
+        offsets = np.full(len(sizes), -1, dtype=np.int64)
+        fitting = ends <= room
+        offsets[order[fitting]] = (ends - sizes[order])[fitting]
+        return offsets
+
+    def _allocate(self, count: int) -> Tensor:
+        """`count` numbers, in memory where there is plenty, else in a file that goes when the cache does."""
+        size_bytes = count * STORED.itemsize
+        if size_bytes <= psutil.virtual_memory().available // MEMORY_SHARE:
+            return torch.empty(count, dtype=STORED)
+        folder = Path(tempfile.gettempdir())
+        free_bytes = shutil.disk_usage(folder).free
+        if size_bytes > free_bytes:
+            raise BadInput(
+                f"the cache of teacher outputs needs {format_mib(size_bytes)} MiB and {folder} has "
+                f"{format_mib(free_bytes)} MiB free: lower cache_gib, or set TMPDIR to a larger disk"
+            )
+        self._folder = tempfile.TemporaryDirectory(prefix="compressbench-")
+        return torch.from_file(str(Path(self._folder.name) / "teacher.bin"), shared=True, size=count, dtype=STORED)
+
+    def _forward(self, rows: np.ndarray, *, with_layers: bool) -> tuple[Tensor, LayerOutputs]:
+        """Logits and, padding zeroed, the wanted layers of `rows` through the teacher."""
+        inputs = to_tensors(self._encoded.batch(rows), device=self._device)
+        record = AttentionRecord(self._wanted.attention, target=self._wanted.attention_target) if with_layers else None
+        with torch.inference_mode(), autocast(device=self._device, precision=self._precision):
+            answer = self._teacher(
+                **inputs, attention_record=record, output_hidden_states=with_layers and bool(self._wanted.hidden)
+            )
+        if record is None:
+            return answer.logits, LayerOutputs(hidden=None, attention=None)
+        mask = inputs["attention_mask"].bool()
+        hidden = attention = None
+        if self._wanted.hidden:
+            states = torch.stack([answer.hidden_states[layer].to(STORED) for layer in self._wanted.hidden])
+            hidden = states.where(mask[..., None], 0.0)
+        if self._wanted.attention:
+            pairs = mask[:, None, :, None] & mask[:, None, None, :]
+            attention = record.stacked().to(STORED).where(pairs, 0.0)
+        return answer.logits, LayerOutputs(hidden=hidden, attention=attention)
+
+    def _write(self, row: int, place: int, outputs: LayerOutputs) -> None:
+        length = len(self._encoded.input_ids[row])
+        hidden, attention = self._views(row)
+        if outputs.hidden is not None:
+            hidden.copy_(outputs.hidden[:, place, :length])
+        if outputs.attention is not None:
+            attention.copy_(outputs.attention[:, place, :, :length, :length])
+
+    def _views(self, row: int) -> tuple[Tensor, Tensor]:
+        """The cached hidden states and attention of one row."""
+        length, start = len(self._encoded.input_ids[row]), int(self._offsets[row])
+        hidden_shape = (len(self._wanted.hidden), length, self._width)
+        attention_shape = (len(self._wanted.attention), self._heads, length, length)
+        middle = start + int(np.prod(hidden_shape))
+        hidden = self._cache[start:middle].view(hidden_shape)
+        return hidden, self._cache[middle : middle + int(np.prod(attention_shape))].view(attention_shape)
