@@ -1,0 +1,210 @@
+"""The latency campaign: fresh worker processes, one at a time, blocks of all models in random order.
+
+A generation is one fresh process per model. Each round of a generation runs one block of every model at every shape,
+shuffled. What pairs two models is the round, so that a slow minute of the machine slows both.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from compressbench.errors import CompressbenchError
+from compressbench.harness.inputs import latency_inputs
+from compressbench.harness.shapes import Shape
+from compressbench.progress import Progress
+from compressbench.records.schema import LatencyRecord
+
+ROUNDS = 15
+GENERATIONS = 3
+BLOCK_NS = 300_000_000
+"""A block holds as many runs as fit into this, within the two bounds below."""
+LEAST_RUNS, MOST_RUNS = 1, 10
+IDLE_S = 0.02
+"""Pause between two workers, so that the last one's spinning threads have gone to sleep."""
+LOCK_NAME = "compressbench-latency.lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model to time, standing for every model of the same graph."""
+
+    measured_key: str
+    graph_key: str
+    onnx_path: Path
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """A running measuring process and how many runs its blocks have, by shape."""
+
+    subject: Subject
+    process: subprocess.Popen[str]
+    runs: dict[str, int] = field(default_factory=dict)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request and wait for its answer.
+
+        Raises:
+            CompressbenchError: If the process died or could not open its model.
+        """
+        assert self.process.stdin is not None  # both are pipes
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            code = self.process.wait()
+            raise CompressbenchError(
+                f"the process that times {self.subject.onnx_path} ended with code {code}: "
+                "out of memory, or a model its runtime cannot run at this shape"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise CompressbenchError(answer["error"])
+        return answer
+
+    def settle(self, shape: str) -> None:
+        """Warm one shape up until it is steady, and size its blocks by it."""
+        samples_ns = self.ask({"shape": shape, "settle": True})["samples_ns"]
+        typical_ns = float(np.median(samples_ns[-3:]))
+        self.runs[shape] = int(np.clip(BLOCK_NS // max(typical_ns, 1), LEAST_RUNS, MOST_RUNS))
+
+
+def measure_latency(
+    subjects: Sequence[Subject],
+    *,
+    runtime: str,
+    shapes: Sequence[Shape],
+    threads: int,
+    session: int,
+    done: Sequence[LatencyRecord],
+    on_record: Callable[[LatencyRecord], None],
+    progress: Progress,
+    rounds: int = ROUNDS,
+    generations: int = GENERATIONS,
+    seed: int = 0,
+) -> None:
+    """Time every subject at every shape in `rounds` rounds over `generations` fresh processes.
+
+    Args:
+        subjects: Models with distinct graphs.
+        runtime: Name written into the records.
+        shapes: Batch x tokens.
+        threads: Intra-op threads.
+        session: Number written into the records.
+        done: Blocks that are there already, from an interrupted campaign; they are not measured again.
+        on_record: Takes each block's record as soon as it is measured.
+        progress: Told of every block.
+        rounds: In all, at least one a generation.
+        generations: Fresh processes per subject.
+        seed: Of the order of blocks.
+
+    Raises:
+        CompressbenchError: If a worker process dies.
+    """
+    known = {(each.measured_key, each.shape, each.round) for each in done if each.runtime == runtime}
+    rng = np.random.default_rng(seed)
+    schedule = [list(part) for part in np.array_split(np.arange(rounds), generations)]
+    missing = sum(
+        (subject.measured_key, str(shape), each) not in known
+        for subject in subjects
+        for shape in shapes
+        for each in range(rounds)
+    )
+    if not missing:
+        return
+    with ExitStack() as stack:
+        stack.enter_context(_one_campaign_at_a_time(progress))
+        inputs_path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "inputs.npz"
+        arrays: dict[str, Any] = latency_inputs([subject.onnx_path for subject in subjects], shapes)
+        np.savez(inputs_path, **arrays)
+        advance = stack.enter_context(progress.stage("latency", total=missing))
+        for generation, part in enumerate(schedule):
+            blocks = [
+                [
+                    (subject, str(shape), int(each))
+                    for subject in subjects
+                    for shape in shapes
+                    if (subject.measured_key, str(shape), int(each)) not in known
+                ]
+                for each in part
+            ]
+            wanted = [subject for subject in subjects if any(subject == block[0] for each in blocks for block in each)]
+            with _workers(wanted, threads=threads, inputs_path=inputs_path, shapes=shapes) as workers:
+                for each in blocks:
+                    for place in rng.permutation(len(each)):
+                        subject, shape_text, number = each[place]
+                        worker = workers[subject.measured_key]
+                        time.sleep(IDLE_S)
+                        answer = worker.ask({"shape": shape_text, "count": worker.runs[shape_text]})
+                        on_record(
+                            LatencyRecord(
+                                session=session,
+                                measured_key=subject.measured_key,
+                                graph_key=subject.graph_key,
+                                runtime=runtime,
+                                shape=shape_text,
+                                threads=threads,
+                                process=generation,
+                                round=number,
+                                samples_ns=answer["samples_ns"],
+                            )
+                        )
+                        advance()
+
+
+@contextmanager
+def _workers(
+    subjects: Sequence[Subject], *, threads: int, inputs_path: Path, shapes: Sequence[Shape]
+) -> Iterator[dict[str, Worker]]:
+    """One fresh, settled process per subject, ended however the block ends."""
+    workers: dict[str, Worker] = {}
+    try:
+        for subject in subjects:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "compressbench.harness.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            workers[subject.measured_key] = worker = Worker(subject=subject, process=process)
+            worker.ask({"onnx_path": str(subject.onnx_path), "threads": threads, "inputs_path": str(inputs_path)})
+            for shape in shapes:
+                worker.settle(str(shape))
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.process.kill()
+        for worker in workers.values():
+            worker.process.wait()
+            for pipe in (worker.process.stdin, worker.process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+@contextmanager
+def _one_campaign_at_a_time(progress: Progress) -> Iterator[None]:
+    """Hold the machine-wide lock; say so when another run has it."""
+    lock = FileLock(str(Path(tempfile.gettempdir()) / LOCK_NAME))
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        progress.say("another run on this machine is measuring; waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,80 @@
+"""ONNX Runtime: opens a model with fixed threads. Needs numpy and onnxruntime, nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressbench.errors import BadInput, NotAvailableYet, UnknownName
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, SessionOptions
+
+NAME = "onnxruntime"
+CONTRACTED = (NAME, "openvino", "openvino-bf16", "torch", "torch-bf16", "torch-int8")
+
+
+def runtime_named(name: str) -> str:
+    """The runtime's name, checked.
+
+    Raises:
+        UnknownName: If there is none of that name.
+        NotAvailableYet: If this version does not have it.
+    """
+    if name not in CONTRACTED:
+        raise UnknownName("runtime", name, CONTRACTED)
+    if name != NAME:
+        raise NotAvailableYet(f"the runtime {name}")
+    return name
+
+
+class OrtModel:
+    """A model in a session of ONNX Runtime; called with arrays by input name, it gives logits."""
+
+    def __init__(self, session: "InferenceSession") -> None:
+        self._session = session
+        self.input_names = tuple(each.name for each in session.get_inputs())
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Logits, float32 [batch, outputs]; inputs the graph does not have (token types) are left out."""
+        logits: np.ndarray = self._session.run(None, {name: inputs[name] for name in self.input_names})[0]
+        return logits
+
+
+def open_model(path: Path, *, threads: int) -> OrtModel:
+    """Open a model with every optimization and exactly `threads` threads.
+
+    ONNX Runtime reads neither container limits nor OMP_NUM_THREADS, so both thread counts are always set.
+
+    Raises:
+        BadInput: If ONNX Runtime cannot open it.
+    """
+    from onnxruntime import InferenceSession
+
+    try:
+        session = InferenceSession(str(path), session_options(threads=threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime has a class per kind of failure and no base for them
+        raise BadInput(f"{path} cannot be opened by ONNX Runtime: {str(error).strip().splitlines()[0]}") from None
+    return OrtModel(session)
+
+
+def write_optimized_graph(path: Path, to: Path) -> None:
+    """Write the graph that ONNX Runtime makes of a model on this CPU."""
+    from onnxruntime import InferenceSession
+
+    options = session_options(threads=1)
+    options.optimized_model_filepath = str(to)
+    InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def session_options(*, threads: int) -> "SessionOptions":
+    """All optimizations, fixed threads, errors only."""
+    from onnxruntime import GraphOptimizationLevel, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    return options

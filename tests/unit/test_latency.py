@@ -1,0 +1,152 @@
+"""Timing: the loop with a fixed clock, the campaign on two tiny models."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from compressbench.errors import CompressbenchError, InvalidParameter, NotAvailableYet
+from compressbench.harness.inputs import latency_inputs
+from compressbench.harness.latency import Subject, measure_latency
+from compressbench.harness.shapes import Shape, parse_shape
+from compressbench.harness.worker import sample_latency, settle
+from compressbench.progress import Quiet
+from compressbench.records.schema import LatencyRecord
+
+
+def write_model(path: Path, *, outputs: int) -> Path:
+    """An ONNX model with BERT's inputs: token ids looked up in a table, averaged."""
+    table = np.arange(50 * outputs, dtype=np.float32).reshape(50, outputs)
+    names = ("input_ids", "attention_mask")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+            helper.make_node("ReduceMean", ["rows", "axes"], ["logits"], keepdims=0),
+            helper.make_node("Cast", ["attention_mask"], ["unused"], to=TensorProto.FLOAT),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in names],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", outputs])],
+        [
+            helper.make_tensor("table", TensorProto.FLOAT, table.shape, table.tobytes(), raw=True),
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    (path.parent / "config.json").write_text('{"vocab_size": 50}')
+    return path
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> list[Subject]:
+    return [
+        Subject(measured_key=f"key{count}", graph_key=f"graph{count}",
+                onnx_path=write_model(tmp_path / str(count) / "model.onnx", outputs=count))
+        for count in (2, 3)
+    ]  # fmt: skip
+
+
+def campaign(subjects: list[Subject], records: list[LatencyRecord], **options: object) -> None:
+    values: dict[str, object] = {
+        "runtime": "onnxruntime", "shapes": [Shape(1, 4), Shape(2, 4)], "threads": 1, "session": 7, "done": [],
+        "on_record": records.append, "progress": Quiet(), "rounds": 4, "generations": 2,
+    }  # fmt: skip
+    measure_latency(subjects, **{**values, **options})  # type: ignore[arg-type]
+
+
+def test_every_model_shape_and_round_has_one_block(subjects: list[Subject]) -> None:
+    records: list[LatencyRecord] = []
+    campaign(subjects, records)
+    blocks = {(each.measured_key, each.shape, each.round) for each in records}
+    assert blocks == {(key, shape, each) for key in ("key2", "key3") for shape in ("1x4", "2x4") for each in range(4)}
+    assert len(records) == len(blocks)
+    assert {(each.round, each.process) for each in records} == {(0, 0), (1, 0), (2, 1), (3, 1)}
+    assert all(each.session == 7 and min(each.samples_ns) > 0 for each in records)
+    orders = [[(each.measured_key, each.shape) for each in records if each.round == number] for number in range(4)]
+    assert len({tuple(order) for order in orders}) > 1  # blocks are shuffled
+
+
+def test_an_interrupted_campaign_measures_only_what_is_missing(subjects: list[Subject]) -> None:
+    records: list[LatencyRecord] = []
+    campaign(subjects, records)
+    rest: list[LatencyRecord] = []
+    campaign(subjects, rest, done=records[:11])
+    assert {(each.measured_key, each.shape, each.round) for each in rest} == {
+        (each.measured_key, each.shape, each.round) for each in records[11:]
+    }
+    nothing: list[LatencyRecord] = []
+    campaign(subjects, nothing, done=records)
+    assert nothing == []
+
+
+def test_a_model_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(CompressbenchError, match="cannot be opened by ONNX Runtime"):
+        campaign([Subject(measured_key="a", graph_key="b", onnx_path=path)], [])
+
+
+def test_a_model_that_cannot_run_a_shape_is_said(subjects: list[Subject]) -> None:
+    path = subjects[0].onnx_path
+    (path.parent / "config.json").write_text('{"vocab_size": 5000}')
+    with pytest.raises(CompressbenchError, match=r"1x900 does not run in .*model\.onnx"):
+        campaign(subjects[:1], [], shapes=[Shape(1, 900)])
+
+
+def test_warmup_is_not_counted() -> None:
+    ticks = iter([0, 5, 5, 12]).__next__
+    assert sample_latency(lambda: None, warmup=3, count=2, clock_ns=ticks) == [5, 7]
+
+
+def test_settling_ends_when_two_windows_agree() -> None:
+    durations_ns = iter([900, 500, 300, 101, 100, 120, 100, 99, 101] + [5] * 1000)
+    now = 0
+    pending = False
+
+    def clock_ns() -> int:
+        nonlocal now, pending
+        if pending:
+            now += next(durations_ns) * 1_000_000
+        pending = not pending
+        return now
+
+    samples_ns = settle(lambda: None, max_s=60, clock_ns=clock_ns)
+    assert samples_ns == [value * 1_000_000 for value in (900, 500, 300, 101, 100, 120, 100, 99)]
+
+
+def test_settling_gives_up_after_its_time() -> None:
+    ticks = iter(range(0, 10**15, 10**9)).__next__
+    assert len(settle(lambda: None, max_s=3, clock_ns=ticks)) == 3
+
+
+def test_inputs_stay_inside_the_smallest_vocabulary(subjects: list[Subject]) -> None:
+    before = np.random.get_state()[1].tolist()
+    arrays = latency_inputs([each.onnx_path for each in subjects], [Shape(3, 64)])
+    assert set(arrays) == {"3x64/input_ids", "3x64/token_type_ids", "3x64/attention_mask"}
+    assert arrays["3x64/input_ids"].shape == (3, 64)
+    assert 0 <= arrays["3x64/input_ids"].min() <= arrays["3x64/input_ids"].max() < 50
+    assert arrays["3x64/attention_mask"].all()
+    assert np.random.get_state()[1].tolist() == before
+    again = latency_inputs([each.onnx_path for each in subjects], [Shape(3, 64)])
+    assert (arrays["3x64/input_ids"] == again["3x64/input_ids"]).all()
+
+
+@given(st.integers(1, 9999), st.integers(1, 9999))
+def test_shape_round_trips(batch: int, tokens: int) -> None:
+    assert parse_shape(str(Shape(batch, tokens))) == Shape(batch, tokens)
+
+
+@pytest.mark.parametrize("text", ["0x128", "1x0", "8", "1x", "x1", "-1x2", "1x128x2", "", "01x2", "١x٢"])
+def test_what_is_no_shape_is_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="such as 1x128"):
+        parse_shape(text)
+
+
+def test_real_lengths_are_not_available_yet() -> None:
+    with pytest.raises(NotAvailableYet, match="task"):
+        parse_shape("task")
