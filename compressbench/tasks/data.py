@@ -89,7 +89,8 @@ def _task_folder(task: Task, data_dir: Path) -> Path:
         raise BadInput(f"--data-dir {data_dir} is not a folder; it should hold {_expected(task, wanted)}")
     found = [each for each in sorted(data_dir.iterdir()) if each.is_dir() and each.name.lower() == task.name.lower()]
     if not found:
-        there = sorted(each.name for each in data_dir.iterdir() if each.name in GLUE_TASKS)
+        known = {name.lower() for name in GLUE_TASKS}
+        there = [each.name for each in data_dir.iterdir() if each.name.lower() in known]
         holds = f"; it holds {listed(there, last='and')}" if there else ""
         raise BadInput(f"--data-dir {data_dir} has no folder {task.name}: expected {_expected(task, wanted)}{holds}")
     missing = [name for name in wanted if not (found[0] / name).is_file()]

@@ -1,7 +1,9 @@
 """GLUE from the hub, through `datasets`."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import numpy as np
 from compressbench.errors import BadInput, listed
 from compressbench.tasks.glue import GLUE_SOURCES, HUB_DATASET
 from compressbench.tasks.task import Rows, Task
+
+CONNECT_TIMEOUT_S = 10.0
 
 
 def hub_rows(task: Task, split: str, *, offline: bool = False) -> Rows:
@@ -23,13 +27,14 @@ def hub_rows(task: Task, split: str, *, offline: bool = False) -> Rows:
         BadInput: If there is no network and nothing was fetched before; it says what to do.
     """
     source = GLUE_SOURCES[task.name]
+    problem = "--offline forbids it" if offline else _connection_problem()
     try:
-        with _offline_mode(is_offline=offline):
+        with _offline_mode(is_offline=problem is not None), _bars_on_terminals_only():
             import datasets
 
             table = datasets.load_dataset(HUB_DATASET, source.hub_config, split=source.hub_splits[split])
     except Exception as error:  # the client raises a dozen kinds, and the mend is one
-        raise BadInput(_unreachable(task, offline=offline, error=error)) from error
+        raise BadInput(_unreachable(task, problem or f"the hub answers {_told(error)}")) from error
     return _rows(task, split, table)
 
 
@@ -55,27 +60,56 @@ def _labels(task: Task, table: Any) -> np.ndarray:
             f"{HUB_DATASET} ({GLUE_SOURCES[task.name].hub_config}) has the labels {listed(names, last='and')} on the "
             f"hub where {task.name} has {listed(task.labels, last='and')}: is HF_ENDPOINT a mirror of another data set?"
         )
+    given = np.array(table["label"], dtype=np.int64)
+    if (given < 0).any():
+        raise BadInput(f"{HUB_DATASET} ({GLUE_SOURCES[task.name].hub_config}) has rows without a label on the hub")
     ids = np.array([task.labels.index(name) for name in names], dtype=np.int64)
-    labels: np.ndarray = ids[np.array(table["label"], dtype=np.int64)]
+    labels: np.ndarray = ids[given]
     return labels
 
 
-def _unreachable(task: Task, *, offline: bool, error: Exception) -> str:
-    why = (
-        f"{task.name} was not fetched from the hub before and --offline forbids it"
-        if offline
-        else f"{task.name} cannot be fetched from the hub ({type(error).__name__}: {_first_line(error)})"
-    )
+def _unreachable(task: Task, problem: str) -> str:
     files = GLUE_SOURCES[task.name].files
     needed = listed((files[split] for split in ("train", *task.dev_splits)), last="and")
     return (
-        f"{why}: give --data-dir DIR with {needed} in DIR/{task.name}/, "
-        "or run once with a network (what was fetched is kept)"
+        f"{task.name} was not fetched from the hub before, and {problem}: give --data-dir DIR with {needed} in "
+        f"DIR/{task.name}/, or run once with a network (what was fetched is kept)"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:160]
+@cache
+def _connection_problem() -> str | None:
+    """Why the hub cannot be reached; asked once, because its client tries for half a minute before it gives up."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HTTPError as ConnectionFailed  # type: ignore[attr-defined]
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids it"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=CONNECT_TIMEOUT_S)
+    except (ConnectionFailed, OSError) as error:
+        return f"{constants.ENDPOINT} cannot be reached ({_told(error)})"
+    return None
+
+
+def _told(error: Exception) -> str:
+    first_line = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first_line[:160]}".removesuffix(": ")
+
+
+@contextmanager
+def _bars_on_terminals_only() -> Iterator[None]:
+    """A download's bars are for people; in a log they are noise."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 @contextmanager

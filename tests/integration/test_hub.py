@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
 from hub_server import COMMIT, Hub, serve
 
 RTE_ROWS = {
@@ -141,7 +140,7 @@ def test_rows_come_from_the_hub_and_then_from_its_cache(hub: Hub, tmp_path: Path
 def test_a_task_that_was_never_fetched_needs_a_network(hub: Hub, tmp_path: Path) -> None:
     (told,) = json.loads(run(READ_ROWS, "offline", "rte:train", endpoint=hub.address, home=tmp_path))
     sentence = (
-        "RTE was not fetched from the hub before and --offline forbids it: give --data-dir DIR with dev.tsv and "
+        "RTE was not fetched from the hub before, and --offline forbids it: give --data-dir DIR with dev.tsv and "
         "train.tsv in DIR/RTE/, or run once with a network (what was fetched is kept)"
     )
     assert told == [2, sentence]
@@ -152,7 +151,7 @@ def test_no_network_is_told_in_one_sentence(tmp_path: Path) -> None:
         pass
     (told,) = json.loads(run(READ_ROWS, "online", "mnli:train", endpoint=closed.address, home=tmp_path))
     assert told[0] == 2
-    assert told[1].startswith("MNLI cannot be fetched from the hub (")
+    assert told[1].startswith(f"MNLI was not fetched from the hub before, and {closed.address} cannot be reached (")
     assert told[1].endswith(
         "give --data-dir DIR with dev_matched.tsv, dev_mismatched.tsv and train.tsv in DIR/MNLI/, "
         "or run once with a network (what was fetched is kept)"
@@ -160,12 +159,21 @@ def test_no_network_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in told[1]
 
 
+def test_a_hub_without_the_data_set_is_told_apart(tmp_path: Path) -> None:
+    with serve({}) as empty:
+        (told,) = json.loads(run(READ_ROWS, "online", "rte:train", endpoint=empty.address, home=tmp_path))
+    assert told[0] == 2
+    assert "the hub answers DatasetNotFoundError: Dataset 'nyu-mll/glue' doesn't exist on the Hub" in told[1]
+
+
 def test_a_mirror_with_other_labels_is_refused(tmp_path: Path) -> None:
     columns = {"sentence1": ["a"], "sentence2": ["b"], "label": [0]}
     other = parquet(columns, label_names=["yes", "no"])
     without_text = parquet({"premise": ["a"], "label": [0]}, label_names=["entailment", "not_entailment"])
     card = "---\nconfigs:\n- config_name: {}\n  data_files:\n  - split: train\n    path: train.parquet\n---\n"
+    unlabelled = parquet({**columns, "label": [-1]}, label_names=["entailment", "not_entailment"])
     for content, message in (
+        (unlabelled, "nyu-mll/glue (rte) has rows without a label on the hub"),
         (other, "nyu-mll/glue (rte) has the labels no and yes on the hub where RTE has entailment and not_entailment"),
         (without_text, "nyu-mll/glue (rte), split train: no column sentence1 and sentence2 on the hub"),
     ):
