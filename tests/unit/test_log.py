@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_run import cell, fake_run
+
+from compressbench.errors import BadInput
+from compressbench.records.log import RecordLog
+from compressbench.records.schema import RECORD_TYPES, GraphRecord, QualityRecord, to_json
+
+GRAPH = GraphRecord(measured_key="a", graph_key="b")
+
+
+def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path / "records.jsonl")
+    written = fake_run(tasks=("MNLI",), chains=("baseline", "quant-qdq"))
+    for record in written:
+        log.append(record)
+    contents = log.read()
+    assert contents.warnings == []
+    assert {record.kind for record in contents.records} == set(RECORD_TYPES)
+    assert [json.dumps(to_json(record)) for record in contents.records] == [
+        json.dumps(to_json(record)) for record in written
+    ]
+
+
+def test_numpy_is_written_as_json(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path / "records.jsonl")
+    log.append(
+        QualityRecord(
+            measured_key="a", task="t", split="dev", logits=np.ones((1, 2), np.float32), references=[np.int64(1)]
+        )
+    )
+    (record,) = log.read().records
+    assert isinstance(record, QualityRecord)
+    assert (record.logits, record.references) == ([[1.0, 1.0]], [1])
+
+
+def test_other_objects_are_no_part_of_a_record(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="PosixPath is no part of a record"):
+        RecordLog(tmp_path / "records.jsonl").append(cell("t", "c", parameters={"path": Path()}))
+
+
+def test_an_absent_log_is_empty(tmp_path: Path) -> None:
+    assert RecordLog(tmp_path / "records.jsonl").read().records == []
+
+
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read: Is a directory"):
+        RecordLog(tmp_path).read()
+
+
+@pytest.mark.parametrize("kept", [1, 20, -2])
+def test_a_line_cut_short_is_named_and_the_rest_used(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "records.jsonl"
+    log = RecordLog(path)
+    log.append(GRAPH)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:kept])
+    contents = log.read()
+    assert contents.records == [GRAPH]
+    (warning,) = contents.warnings
+    assert "records.jsonl, line 2 is cut short, because writing it was interrupted" in warning
+
+
+def test_a_record_after_a_cut_line_does_not_glue_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    log = RecordLog(path)
+    log.append(GRAPH)
+    path.write_bytes(path.read_bytes()[:-9])
+    log.append(GRAPH)
+    log.append(GRAPH)
+    contents = log.read()
+    assert contents.records == [GRAPH, GRAPH]
+    assert len(contents.warnings) == 1
+
+
+def test_a_record_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    log = RecordLog(path)
+    log.append(GRAPH)
+    path.write_bytes(path.read_bytes()[:-1])
+    log.append(GRAPH)
+    assert log.read().records == [GRAPH, GRAPH]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("measured_key,graph_key", "line 1 is no record: this file was not written by compressbench"),
+        ("[1]", "line 1 is no record: it has no schema_version"),
+        ('{"kind": "graph"}', "line 1 is no record: it has no schema_version"),
+        (
+            '{"schema_version": 99, "kind": "graph"}',
+            "is of schema version 99 and this program reads 1: use the version",
+        ),
+        ('{"schema_version": 1, "kind": "smell"}', "holds a record of unknown kind 'smell'"),
+        ('{"schema_version": 1, "kind": "graph", "measured_key": "a"}', "is no complete 'graph' record .*graph_key"),
+        (
+            '{"schema_version": 1, "kind": "graph", "measured_key": "a", "graph_key": "b", "mood": 1}',
+            "is no complete 'graph' record .*mood",
+        ),
+    ],
+)
+def test_a_line_that_is_no_record_of_ours_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(BadInput, match=message):
+        RecordLog(path).read()
