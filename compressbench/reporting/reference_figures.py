@@ -95,11 +95,11 @@ def _study() -> Iterator[ReferenceFigure]:
 
 def _paper() -> Iterator[ReferenceFigure]:
     rows = (
-        ("BERT-Base", "baseline", 109e6, 22.5e9, (83.9, 71.1, 90.9, 93.4, 52.8, 85.2, 87.5, 67.0, 79.5)),
-        ("TinyBERT4", "distill", 14.5e6, 1.2e9, (82.5, 71.3, 87.7, 92.6, 44.1, 80.4, 86.4, 66.6, 77.0)),
+        ("BERT-Base", "baseline", 109e6, 22.5e9, (83.9, 83.4, 71.1, 90.9, 93.4, 52.8, 85.2, 87.5, 67.0, 79.5)),
+        ("TinyBERT4", "distill", 14.5e6, 1.2e9, (82.5, 81.8, 71.3, 87.7, 92.6, 44.1, 80.4, 86.4, 66.6, 77.0)),
     )
     metrics = (
-        ("MNLI", "accuracy"), ("QQP", "f1"), ("QNLI", "accuracy"), ("SST-2", "accuracy"),
+        ("MNLI", "accuracy"), ("MNLI", "accuracy_mismatched"), ("QQP", "f1"), ("QNLI", "accuracy"), ("SST-2", "accuracy"),
         ("CoLA", "matthews_correlation"), ("STS-B", "spearmanr"), ("MRPC", "f1"), ("RTE", "accuracy"), ("average", ""),
     )  # fmt: skip
     for model, method, parameters, flops, points in rows:
