@@ -1,0 +1,240 @@
+"""A classifier as fp32 ONNX: exported once per geometry, filled with each model's weights, checked against PyTorch.
+
+Baseline and candidates go through the same passes: eager attention, a mask that adds -1e4 instead of the lowest float
+(the same after the softmax, and it leaves the range of INT8 grids alone), constants folded, Linear layers as MatMul
+and Add, no traces of the exporter.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressbench.environment import major_minor
+from compressbench.errors import MethodFailed
+from compressbench.models.onnx_graph import (
+    drop_unused_initializers,
+    graph_key,
+    linear_as_matmul,
+    strip_exporter_traces,
+    write_model,
+)
+from compressbench.progress import Progress, Quiet
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from transformers import PreTrainedModel
+
+__all__ = ["EXPORT_LIBRARIES", "EXPORT_REVISION", "export_classifier", "graph_key"]
+
+EXPORT_REVISION = 1
+"""Raised whenever the same model makes another graph."""
+EXPORT_LIBRARIES = ("torch", "transformers", "onnx", "onnxscript")
+OPSET = 20  # the first with Gelu as one operator
+MASKED = -10000.0
+TOLERANCE = 1e-4
+"""Largest difference between a logit of the graph and PyTorch's, relative to the largest logit (or to 1)."""
+ONNX_NAME = "model.onnx"
+TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+NOT_IN_THE_GRAPH = frozenset({
+    "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "architectures", "_name_or_path",
+    "transformers_version", "dtype", "torch_dtype", "hidden_dropout_prob", "attention_probs_dropout_prob",
+})  # fmt: skip
+
+
+def export_classifier(
+    folder: Path, *, to: Path, progress: Progress | None = None, template_cache: Path | None = None
+) -> None:
+    """Write ``model.onnx`` (fp32), config.json and tokenizer files of a classifier into `to`.
+
+    Args:
+        folder: A Hugging Face classifier folder (safetensors).
+        to: An existing folder.
+        progress: Told of the three steps.
+        template_cache: Where exported graphs are kept for later models of the same geometry; None: nowhere.
+
+    Raises:
+        BadInput: If the folder holds no classifier that can be loaded.
+        MethodFailed: If no export answers as PyTorch does.
+    """
+    from compressbench.models.loading import load_classifier, save_tokenizer
+
+    with (progress or Quiet()).stage("export", total=3) as advance:
+        model = load_classifier(folder)
+        tensors = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+        try:
+            filled = _from_template(model, tensors, template_cache)
+            advance()
+            write_model(filled, to / ONNX_NAME)
+            del filled
+            difference = _logit_difference(to / ONNX_NAME, model)
+        except MethodFailed:
+            difference = np.inf
+        if not difference <= TOLERANCE:
+            write_model(_exported(model, simple_mask=False), to / ONNX_NAME)
+            difference = _logit_difference(to / ONNX_NAME, model)
+        advance()
+        if not difference <= TOLERANCE:
+            raise MethodFailed(
+                f"{folder} exported to ONNX answers otherwise than in PyTorch: logits differ by {difference:.1e}"
+            )
+        shutil.copyfile(folder / "config.json", to / "config.json")
+        save_tokenizer(folder, to=to)
+        advance()
+
+
+def _from_template(
+    model: "PreTrainedModel", tensors: Mapping[str, np.ndarray], template_cache: Path | None
+) -> "ModelProto":
+    """The model's graph from the template of its geometry, which is exported if it is not there yet."""
+    from compressbench.models.onnx_template import fill_template, load_template, make_template, store_template
+
+    path = template_cache / f"{_template_key(model)}.onnx" if template_cache else None
+    if path is not None and path.exists():
+        return fill_template(load_template(path), tensors)
+    twin = _random_twin(model)
+    values = {name: tensor.detach().numpy() for name, tensor in twin.state_dict().items()}
+    template = make_template(_exported(twin, simple_mask=True), values)
+    if path is not None:
+        store_template(template, path)
+    return fill_template(template, tensors)
+
+
+def _template_key(model: "PreTrainedModel") -> str:
+    """Hash of all that shapes the graph: the config without labels, the passes, the libraries."""
+    config = {key: value for key, value in model.config.to_dict().items() if key not in NOT_IN_THE_GRAPH}
+    versions = [major_minor(name) for name in EXPORT_LIBRARIES]
+    text = json.dumps([type(model).__name__, config, EXPORT_REVISION, OPSET, versions], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _random_twin(model: "PreTrainedModel") -> "PreTrainedModel":
+    """A model of the same config in which no two weights are equal."""
+    import copy
+
+    import torch
+
+    twin = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.normal_(generator=generator)
+    return twin
+
+
+def _inputs_of(model: "PreTrainedModel") -> list[str]:
+    """What the graph takes; token types only where the model tells more than one apart."""
+    from compressbench.models.loading import accepted_inputs
+
+    accepted = set(accepted_inputs(model))
+    if (getattr(model.config, "type_vocab_size", 0) or 0) < 2:
+        accepted.discard("token_type_ids")
+    return [name for name in TEXT_INPUTS if name in accepted]
+
+
+def _exported(model: "PreTrainedModel", *, simple_mask: bool) -> "ModelProto":
+    """The model through PyTorch's exporter and our passes, with its weights."""
+    import torch
+
+    names = _inputs_of(model)
+
+    class Logits(torch.nn.Module):
+        """The model with named inputs, and logits as its only output."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *arrays: torch.Tensor) -> torch.Tensor:
+            inputs = dict(zip(names, arrays, strict=True))
+            if simple_mask:
+                kept = inputs["attention_mask"].to(torch.float32)[:, None, None, :]
+                inputs["attention_mask"] = (1.0 - kept) * MASKED
+            logits: torch.Tensor = self.model(**inputs).logits
+            return logits
+
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    with _eager_attention(model), _quiet_exporter():
+        try:
+            program = torch.onnx.export(
+                Logits().eval(),
+                tuple(torch.ones((2, 16), dtype=torch.int64) for _ in names),
+                input_names=names,
+                output_names=["logits"],
+                dynamo=True,
+                dynamic_shapes={"arrays": tuple(axes for _ in names)},
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise MethodFailed(
+                f"{type(model).__name__} cannot be exported to ONNX: {str(error).splitlines()[0]}"
+            ) from error
+        proto: ModelProto = program.model_proto
+    linear_as_matmul(proto)
+    drop_unused_initializers(proto)
+    strip_exporter_traces(proto)
+    return proto
+
+
+def _logit_difference(path: Path, model: "PreTrainedModel") -> float:
+    """Largest difference between ONNX Runtime's and PyTorch's logits, relative to the largest logit, or to 1.
+
+    Three rows of different lengths, so that a mask which leaks shows.
+    """
+    import torch
+    from onnxruntime import GraphOptimizationLevel, InferenceSession
+
+    from compressbench.runtimes.onnxruntime import session_options
+
+    rng = np.random.default_rng(0)
+    mask = (np.arange(12) < np.array([[12], [7], [3]])).astype(np.int64)
+    inputs = {"input_ids": rng.integers(0, model.config.vocab_size, size=mask.shape), "attention_mask": mask}
+    inputs["token_type_ids"] = (np.arange(12) > 4).astype(np.int64) * mask
+    names = _inputs_of(model)
+    options = session_options(threads=torch.get_num_threads())
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.disable_prepacking", "1")  # one run only: not worth copying weights for
+    session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    ours = session.run(None, {name: inputs[name] for name in names})[0]
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode():
+            theirs = model(**{name: torch.from_numpy(inputs[name]) for name in names}).logits.numpy()
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    if ours.shape != theirs.shape:
+        return float("inf")
+    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
+
+
+@contextmanager
+def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
+    """Attention in plain operators; PyTorch's fused one leaves NaN checks in the graph and is 9 % slower."""
+    before = model.config._attn_implementation  # noqa: SLF001 - transformers has no public getter
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """No warnings and no log lines; the exporter has many, none of them about the model."""
+    disabled: Any = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,162 @@
+"""ONNX files: read, written (beyond 2 GiB too), cleaned of what the exporter leaves, and keyed by their graph."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressbench.errors import BadInput
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+ONE_FILE_BYTES = 2**31 - 2**24
+"""protobuf holds less than 2 GiB; larger models keep their weights in a file beside the graph."""
+EXTERNAL_SUFFIX = ".data"
+LINEAR_OPS = frozenset({"MatMul", "Gemm"})
+
+
+def read_model(path: Path) -> "ModelProto":
+    """Read an ONNX file, external data included.
+
+    Raises:
+        BadInput: If there is none, it is damaged, or its external data is missing.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(path))
+    except FileNotFoundError as error:
+        raise BadInput(f"{error.filename or path} does not exist: {path} cannot be read without it") from None
+    except Exception as error:
+        raise BadInput(f"{path} is no readable ONNX model ({type(error).__name__}): export it anew") from None
+    if not model.graph.node:
+        raise BadInput(f"{path} is no ONNX model: it holds no graph")
+    return model
+
+
+def write_model(model: "ModelProto", path: Path) -> None:
+    """Write an ONNX file; weights go into ``<name>.data`` beside it where one file cannot hold them."""
+    import onnx
+
+    if sum(len(each.raw_data) for each in model.graph.initializer) < ONE_FILE_BYTES:
+        path.write_bytes(model.SerializeToString())
+    else:
+        onnx.save_model(model, str(path), save_as_external_data=True, location=path.name + EXTERNAL_SUFFIX)
+
+
+def model_files(path: Path) -> list[Path]:
+    """The files an ONNX model consists of: the graph, and its external data if it has any."""
+    external = path.with_name(path.name + EXTERNAL_SUFFIX)
+    return [path, external] if external.exists() else [path]
+
+
+def to_array(tensor: "TensorProto") -> np.ndarray:
+    """The values of an initializer."""
+    from onnx import numpy_helper
+
+    return np.asarray(numpy_helper.to_array(tensor))
+
+
+def to_tensor(array: np.ndarray, name: str) -> "TensorProto":
+    """An initializer of these values."""
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+
+
+def weight_inputs(model: "ModelProto") -> Iterator[tuple["NodeProto", str]]:
+    """Each MatMul and Gemm whose second input is an initializer, with that input's name: the Linear layers."""
+    names = {each.name for each in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in LINEAR_OPS and node.input[1] in names:
+            yield node, node.input[1]
+
+
+def strip_exporter_traces(model: "ModelProto") -> None:
+    """Drop documentation, metadata and inferred shapes, and name the nodes by type and place."""
+    graph = model.graph
+    model.producer_name, model.producer_version, model.doc_string = "compressbench", "", ""
+    del model.metadata_props[:]
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    graph.name, graph.doc_string = "classifier", ""
+    for place, node in enumerate(graph.node):
+        node.name, node.doc_string = f"{node.op_type}_{place}", ""
+        del node.metadata_props[:]
+    for each in (*graph.input, *graph.output, *graph.initializer):
+        each.doc_string = ""
+        del each.metadata_props[:]
+
+
+def drop_unused_initializers(model: "ModelProto") -> None:
+    """Remove initializers that no node reads."""
+    used = {name for node in model.graph.node for name in node.input} | {each.name for each in model.graph.output}
+    kept = [each for each in model.graph.initializer if each.name in used]
+    if len(kept) < len(model.graph.initializer):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+
+
+def linear_as_matmul(model: "ModelProto") -> None:
+    """Rewrite each Gemm over a constant weight as MatMul and Add, like all other Linear layers.
+
+    ONNX Runtime fuses the pair back into a Gemm in fp32; in INT8 it has more kernels for MatMul than for Gemm.
+    """
+    from onnx import helper
+
+    initializers = {each.name: each for each in model.graph.initializer}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0 and not attributes.get("transA", 0)
+        if not (node.op_type == "Gemm" and plain and node.input[1] in initializers and readers[node.input[1]] == 1):
+            nodes.append(node)
+            continue
+        weight = initializers[node.input[1]]
+        if attributes.get("transB", 0):
+            weight.CopyFrom(to_tensor(to_array(weight).T, weight.name))
+        has_bias = len(node.input) == 3 and node.input[2]
+        product = f"{node.output[0]}_product" if has_bias else node.output[0]
+        nodes.append(helper.make_node("MatMul", [node.input[0], weight.name], [product]))
+        if has_bias:
+            nodes.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def graph_key(path: Path) -> str:
+    """Hash of a model's graph: nodes, types, shapes and the integers that steer shapes, but no weight.
+
+    Equal for models that differ in the values of their weights alone (scales and zero points count as weights):
+    the baseline and its pruned copy, one method on two tasks. They run the same kernels and share latency.
+
+    Raises:
+        BadInput: If the file is no ONNX model.
+    """
+    from onnx import TensorProto
+
+    model = read_model(path)
+    digest = hashlib.sha256()
+
+    def take(part: bytes) -> None:
+        digest.update(len(part).to_bytes(8, "little") + part)
+
+    for opset in sorted((each.domain, each.version) for each in model.opset_import):
+        take(repr(opset).encode())
+    for each in (*model.graph.input, *model.graph.output):
+        take(each.name.encode())
+        take(each.type.SerializeToString(deterministic=True))
+    for node in model.graph.node:
+        take(repr((node.domain, node.op_type, list(node.input), list(node.output))).encode())
+        for attribute in sorted(node.attribute, key=lambda each: each.name):
+            take(attribute.SerializeToString(deterministic=True))
+    for tensor in sorted(model.graph.initializer, key=lambda each: each.name):
+        take(repr((tensor.name, list(tensor.dims), tensor.data_type)).encode())
+        if tensor.data_type in (TensorProto.INT64, TensorProto.BOOL):  # shapes, axes, indices
+            take(to_array(tensor).tobytes())
+    return digest.hexdigest()
