@@ -55,6 +55,8 @@ def ratio_interval(baseline: Rounds, candidate: Rounds, *, seed: int, confidence
     2.5 and 97.5 percentiles of the resampled medians. With fewer rounds it is the order-statistic interval of the
     median over all rounds, which has no regard for processes; below 6 rounds that is the whole range, whose
     coverage is 1 - 2^(1 - rounds): 75 % with three. The interval is widened to hold the ratio where it does not.
+    Three processes are few to tell how processes scatter: where that is as much as rounds do, about 80 of 100
+    intervals hold the truth; of eight processes, 95.
 
     Args:
         baseline: Per process the medians of its rounds.

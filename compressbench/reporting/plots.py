@@ -137,13 +137,12 @@ def _panel(panel: Panel) -> Iterator[str]:
         score = low + (high - low) * step / 4
         yield _line(_LEFT, down(score), right, down(score))
         yield _text(_LEFT - 6, down(score) + 4, f"{score:.0f}", anchor="end", colour=_GREY)
-    taken: list[float] = []
+    last = -math.inf
     for point in sorted(panel.points, key=lambda each: -each.score):
         x, y = across(point.latency_ms), down(point.score)
         colour = _BASELINE if point.is_baseline else _DARK
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>'
-        line = max([y + 4, *(each + 12 for each in taken if abs(each - y - 4) < 12)])  # labels do not overlap
-        taken.append(line)
+        last = line = max(y + 4, last + 12)  # from the top down, so that labels do not overlap
         to_left = x > (_LEFT + right) / 2
         yield _text(x - 8 if to_left else x + 8, line, _short(point.label), anchor="end" if to_left else "start")
 

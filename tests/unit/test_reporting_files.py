@@ -2,6 +2,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -38,6 +40,11 @@ def on_screen(compared: dict[str, Any], width: int = 100, **options: Any) -> str
     return stream.getvalue()
 
 
+def tables_in(text: str) -> list[str]:
+    """Lines of tables that hold an interval."""
+    return [line for line in text.splitlines() if re.search(r"x \[", line)]
+
+
 class TestScreen:
     def test_the_studys_terms_and_figures(self, full: dict[str, Any]) -> None:
         text = on_screen(full, width=200)
@@ -59,6 +66,19 @@ class TestScreen:
                 for interval in shapes.values():
                     if row["chain"] != "baseline":
                         assert format_interval(interval) in text
+
+    def test_a_pipe_counts_as_100_columns(self, full: dict[str, Any]) -> None:
+        assert on_screen(full, width=80).splitlines()[0].strip() == "CoLA: size and latency"
+        assert [line.rstrip() for line in tables_in(on_screen(full, width=80))] == [
+            line.rstrip() for line in tables_in(on_screen(full, width=100))
+        ]
+
+    def test_a_narrow_terminal_gets_whole_figures_too(self, full: dict[str, Any]) -> None:
+        stream = io.StringIO()
+        print_comparison(full, Console(file=stream, width=60, force_terminal=True, color_system=None))
+        for line in tables_in(stream.getvalue()):
+            assert line.count("[") == line.count("]")
+        assert format_interval(full["rows"][1]["speedup"]["onnxruntime"]["8x128"]) in stream.getvalue()
 
     def test_headers_break_between_words(self, full: dict[str, Any]) -> None:
         words = set(on_screen(full, width=100).replace("\u00a0", " ").split())
@@ -250,6 +270,20 @@ class TestPlots:
     def test_without_measurements_there_is_nothing_to_plot(self) -> None:
         compared = comparison([task_record("CoLA"), cell("CoLA", "distill")], environment={}, folder=Path())
         assert comparison_plots(compared) == {}
+
+
+def test_reports_load_no_heavy_library() -> None:
+    modules = ["console", "writers", "compare", "comparison", "model_card", "reference_table", "run_folder"]
+    heavy = ["torch", "transformers", "datasets", "evaluate", "pandas", "scipy", "sklearn", "onnxruntime", "rich"]
+    program = "; ".join(
+        [
+            *(f"import compressbench.reporting.{name}" for name in modules),
+            "import sys",
+            f"print([name for name in {heavy} if name in sys.modules])",
+        ]
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
 
 
 def test_small_formats() -> None:
