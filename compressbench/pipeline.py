@@ -121,7 +121,10 @@ class Cells:
         warning = check_strength(
             data.task,
             {split: np.asarray(quality[measured.key, data.task.name, split].logits) for split in data.task.dev_splits},
-            {split: data.rows(split).labels for split in data.task.dev_splits},
+            {
+                split: np.asarray(quality[measured.key, data.task.name, split].references)
+                for split in data.task.dev_splits
+            },
             allow_weak=self.plan.allow_weak_teacher,
         )
         self._add_cell(BASELINE, BASELINE, data, seed, teacher, measured, warnings=(*source.warnings, *warning))

@@ -55,7 +55,7 @@ def select_tasks(options: Options) -> tuple[Task, ...]:
     named = [task_named(name, suite=suite if options.suite else None) for name in options.tasks]
     if len({task.suite for task in named}) > 1:
         raise BadInput("--tasks mixes synthetic tasks with GLUE ones: run each suite by itself")
-    return tuple(dict.fromkeys(named))
+    return tuple({task.name: task for task in named}.values())
 
 
 def load_own(own: OwnFiles, *, label_names: Sequence[str] | None) -> TaskData:

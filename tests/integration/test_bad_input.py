@@ -1,0 +1,148 @@
+"""Bad input through the real command line: exit code 2, one clear sentence, nothing written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COLA_ROWS = "gj04\t1\t\tOur friends won't buy this analysis.\ngj04\t0\t*\tThe bed slept.\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_encoder: Path, tiny_classifier: Path) -> Path:
+    """A folder with good and bad inputs, in which the command runs."""
+    glue = tmp_path / "glue"
+    for name, dev in (
+        ("CoLA", COLA_ROWS.encode()),
+        ("bad-label", b"gj04\t7\t\tA sentence.\n"),
+        ("bad-columns", b"gj04\t1\n"),
+        ("bad-encoding", b"gj04\t1\t\tA fine sentence.\ngj04\t1\t\t\xff\xfe\n"),
+        ("no-rows", b""),
+    ):
+        folder = (glue if name == "CoLA" else tmp_path / name) / "CoLA"
+        folder.mkdir(parents=True)
+        (folder / "train.tsv").write_text(COLA_ROWS)
+        (folder / "dev.tsv").write_bytes(dev)
+    (tmp_path / "encoder").symlink_to(tiny_encoder)
+    (tmp_path / "classifier").symlink_to(tiny_classifier)
+    (tmp_path / "empty").mkdir()
+    gpt = tmp_path / "gpt"
+    gpt.mkdir()
+    (gpt / "config.json").write_text(json.dumps({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}))
+    (tmp_path / "train.csv").write_text("review,label\nfine,good\ndull,bad\n")
+    (tmp_path / "three.csv").write_text("text,label\nfine,0\ndull,1\nso,2\n")
+    (tmp_path / "file").write_text("")
+    other = tmp_path / "other-plan"
+    other.mkdir()
+    (other / "plan.digest").write_text("00000000\n")
+    (other / "records.jsonl").write_text("")
+    return tmp_path
+
+
+GLUE = ["--suite", "glue", "--tasks", "CoLA", "--data-dir", "glue", "--teacher", "encoder"]
+
+CASES = {
+    "unknown method": (["--methods", "distil"], "unknown method 'distil': did you mean 'distill'?"),
+    "unknown parameter": (["--methods", "prune:amout=0.2"], "did you mean 'amount'?"),
+    "bad value": (["--methods", "prune:amount=2"], "amount=2"),
+    "NaN": (["--methods", "distill:temperature=nan"], "temperature=nan is not a finite number"),
+    "quantize then distill": (["--methods", "quant-qdq+distill"], "distill takes torch"),
+    "quantize twice": (["--methods", "quant-qdq+quant-qop"], "quant-qop takes onnx-fp32 or torch"),
+    "unknown task": (["--methods", "prune", "--suite", "glue", "--tasks", "COLLA"], "did you mean 'CoLA'?"),
+    "unknown suite": (["--methods", "prune", "--suite", "superglue"], "unknown suite 'superglue'"),
+    "task not in the folder": (
+        ["--methods", "prune", "--suite", "glue", "--tasks", "RTE", "--data-dir", "glue", "--teacher", "encoder"],
+        "has no folder RTE",
+    ),
+    "bad label": (["--methods", "prune", *GLUE, "--data-dir", "bad-label"], "dev.tsv"),
+    "bad columns": (["--methods", "prune", *GLUE, "--data-dir", "bad-columns"], "dev.tsv"),
+    "bad encoding": (["--methods", "prune", *GLUE, "--data-dir", "bad-encoding"], "line 2"),
+    "no rows": (["--methods", "prune", *GLUE, "--data-dir", "no-rows"], "dev.tsv"),
+    "no config": (["--methods", "prune", *GLUE[:-1], "empty"], "holds no config.json"),
+    "other architecture": (["--methods", "prune", *GLUE[:-1], "gpt"], "gpt2"),
+    "wrong number of labels": (
+        ["--methods", "quant-qdq", "--teacher", "classifier", "--train", "three.csv", "--validation", "three.csv"],
+        "2",
+    ),
+    "classifier for several tasks": (["--methods", "prune", "--teacher", "classifier"], "serves one task"),
+    "unwritable out": (["--methods", "prune", "--out", "file/run"], "--out file/run"),
+    "another plan's folder": (["--methods", "prune", "--out", "other-plan"], "holds the run of another plan"),
+    "out with name": (["--methods", "prune", "--out", "a", "--name", "b"], "--out and --name"),
+    "uniform mapping": (["--methods", "distill:student=5x312x12x1200"], "12"),
+    "heads and hidden": (["--methods", "distill:student=4x310x12x1200"], "310 is not a multiple of 12 heads"),
+    "empty methods": (["--methods", ""], "--methods names no method"),
+    "no methods": ([], "--methods is missing"),
+    "zero threads": (["--methods", "prune", "--threads", "0"], "--threads 0"),
+    "zero shape": (["--methods", "prune", "--shapes", "0x128"], "0x128"),
+    "seeds": (["--methods", "prune", "--seeds", "1.5"], "'1.5' is no whole number"),
+    "own data without the column": (
+        ["--methods", "quant-qdq", "--teacher", "classifier", "--train", "train.csv", "--validation", "train.csv",
+         "--text", "sentence"],
+        "sentence",
+    ),
+    "own data without validation": (["--methods", "prune", "--train", "train.csv"], "--validation"),
+    "own data and a suite": (
+        ["--methods", "prune", "--suite", "glue", "--train", "train.csv", "--validation", "train.csv"], "drop one"
+    ),
+    "mixed suites": (["--methods", "prune", "--tasks", "CoLA,synthetic-sentiment"], "mixes"),
+    "missing plan": (["--plan", "absent.toml"], "there is no such file"),
+    "precision": (["--methods", "prune", "--precision", "2%"], "not available yet"),
+    "openvino": (["--methods", "prune", "--runtimes", "openvino"], "not available yet"),
+    "task shape": (["--methods", "prune", "--shapes", "task"], "not available yet"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_run_refuses(name: str, place: Path) -> None:
+    arguments, message = CASES[name]
+    before = sorted(path.relative_to(place) for path in place.rglob("*"))
+    code, output, error = call(["run", *arguments], place)
+    assert code == 2, error
+    assert output == ""
+    assert error.startswith("compressbench: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+    assert not (place / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rum"], "did you mean 'run'?"),
+        (["gate", "a", "b"], "`compressbench gate` is not available yet"),
+        (["augment", "--task", "CoLA", "--to", "x"], "`compressbench augment` is not available yet"),
+        (["report", "empty"], "empty"),
+        (["compare", "empty", "empty"], "empty"),
+        (["report", "empty", "--format", "pdf"], "unknown format 'pdf'"),
+        (["measure", "encoder", "--task", "CoLA", "--data-dir", "glue"], "has no classifier"),
+        (["measure", "absent.onnx", "--task", "CoLA", "--data-dir", "glue"], "there is no such file"),
+        (["measure", "classifier"], "--task is missing"),
+        (["predict", "classifier", "--task", "CoLA", "--data-dir", "glue", "--to", "file"], "exists"),
+        (["compress", "prune", "--task", "CoLA", "--data-dir", "glue", "--to", "glue"], "is not empty"),
+    ],
+)
+def test_other_commands_refuse(arguments: list[str], message: str, place: Path) -> None:
+    before = sorted(path.relative_to(place) for path in place.rglob("*"))
+    code, _, error = call(arguments, place)
+    assert code == 2, error
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+
+
+def call(arguments: list[str], place: Path) -> tuple[int, str, str]:
+    """Run the command in `place` as a user would; the hub is out of reach."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "compressbench", *arguments],
+        cwd=place,
+        env={**os.environ, "COMPRESSBENCH_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.returncode, answer.stdout, answer.stderr

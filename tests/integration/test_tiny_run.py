@@ -1,0 +1,202 @@
+"""The whole way on a tiny model and own rows: run, run again, interrupt, fail, report, compare, predict."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressbench.__main__ import main
+from compressbench.artifacts.store import open_store
+from compressbench.records.log import RecordLog
+from compressbench.records.schema import LatencyRecord, SessionRecord
+from tests.conftest import draw_tiny_rows
+
+METHODS = "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1,quant-qdq,quant-qop,quant-dynamic,prune,prune+quant-qdq"
+FINETUNE = "finetune:epochs=8:learning_rate=0.002:precision=fp32"
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run on own rows that takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    for name, count, seed in (("train", 256, 0), ("dev", 64, 1)):
+        rows = draw_tiny_rows(count=count, seed=seed)
+        with Path(f"{name}.csv").open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["text", "label"])
+            writer.writerows(zip(rows.first, [("bad", "good")[label] for label in rows.labels], strict=True))
+    return ["run", "--teacher", str(tiny_encoder), "--train", "train.csv", "--validation", "dev.csv",
+            "--shapes", "1x16", "--threads", "1", "--out", "out"]  # fmt: skip
+
+
+def rows_of(folder: str = "out") -> dict[str, dict[str, Any]]:
+    comparison = json.loads(Path(folder, "comparison.json").read_text())
+    return {row["chain"]: row for row in comparison["rows"]}
+
+
+def test_every_method_ends_in_a_complete_row(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--methods", FINETUNE, "--methods", METHODS]) == 0
+    rows = rows_of()
+    assert len(rows) == 7
+    baseline = rows["baseline"]
+    assert baseline["retention"] == 1.0
+    assert baseline["scores"]["accuracy"] > 0.9
+    for chain, row in rows.items():
+        assert row["size_bytes"] > 0
+        assert row["latency"]["onnxruntime"]["1x16"]["samples"] >= 15
+        assert row["speedup"]["onnxruntime"]["1x16"]["low"] <= row["speedup"]["onnxruntime"]["1x16"]["high"]
+        assert set(row["scores"]) == {"accuracy"}
+        assert (row["int8"] is not None) == ("quant" in chain), chain
+        assert (Path("out") / row["artifact"]["path"] / "artifact.json").exists()
+    pruned = rows["prune"]
+    assert pruned["linear_sparsity"] == pytest.approx(0.2, abs=1e-3)
+    assert pruned["latency"]["onnxruntime"]["1x16"]["shared_with"]
+    assert rows["prune+quant-qdq"]["linear_sparsity"] >= 0.2 - 1e-3
+    assert "same graph" in capsys.readouterr().out
+    for name in ("plan.toml", "environment.json", "records.jsonl", "comparison.md", "comparison.csv", "comparison.html"):
+        assert Path("out", name).stat().st_size > 0
+
+
+def test_a_finished_plan_measures_latency_anew_and_nothing_else(arguments: list[str]) -> None:
+    assert main([*arguments, "--methods", FINETUNE, "--methods", "prune"]) == 0
+    before = {artifact.key: (artifact.path / "artifact.json").stat().st_mtime_ns for artifact in open_store().all()}
+    first = rows_of()
+    assert main(["run", "--plan", "out/plan.toml", "--out", "out"]) == 0
+    after = {artifact.key: (artifact.path / "artifact.json").stat().st_mtime_ns for artifact in open_store().all()}
+    assert after == before
+    records = RecordLog(Path("out/records.jsonl")).read().records
+    assert {each.session for each in records if isinstance(each, LatencyRecord)} == {1, 2}
+    assert [each.state for each in records if isinstance(each, SessionRecord)] == ["begun", "finished"] * 2
+    assert sum(1 for each in records if each.kind == "quality") == 2
+    assert rows_of()["prune"]["scores"] == first["prune"]["scores"]
+
+
+def test_fresh_makes_everything_anew_and_deletes_nothing(arguments: list[str]) -> None:
+    run = [*arguments, "--methods", FINETUNE, "--methods", "quant-dynamic"]
+    assert main(run) == 0
+    before = {artifact.key for artifact in open_store().all()}
+    assert main([*run, "--fresh"]) == 0
+    after = {artifact.key for artifact in open_store().all()}
+    assert before < after
+    assert len(after) == 2 * len(before)
+    assert main(run) == 0
+    assert {artifact.key for artifact in open_store().all()} == after
+
+
+def test_an_interrupted_run_goes_on(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import compressbench.measuring as measuring
+
+    run = [*arguments, "--methods", FINETUNE, "--methods", "prune,quant-dynamic"]
+    measure = measuring.measure_latency
+
+    def stopped(subjects: Any, *, on_record: Any, **rest: Any) -> None:
+        seen = []
+
+        def stop_after_five(record: Any) -> None:
+            on_record(record)
+            seen.append(record)
+            if len(seen) == 5:
+                raise KeyboardInterrupt
+
+        measure(subjects, on_record=stop_after_five, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "measure_latency", stopped)
+        assert main(run) == 130
+    kept = [each for each in RecordLog(Path("out/records.jsonl")).read().records if isinstance(each, LatencyRecord)]
+    assert len(kept) == 5
+    stored = {artifact.key for artifact in open_store().all()}
+    assert main(run) == 0
+    records = RecordLog(Path("out/records.jsonl")).read().records
+    blocks = [each for each in records if isinstance(each, LatencyRecord)]
+    assert blocks[:5] == kept
+    assert {each.session for each in blocks} == {1}
+    assert {artifact.key for artifact in open_store().all()} == stored
+    assert rows_of()["quant-dynamic"]["speedup"]["onnxruntime"]["1x16"]["ratio"] > 0
+
+
+def test_a_failed_cell_is_reported_and_the_rest_too(arguments: list[str]) -> None:
+    # More calibration rows than there are: only the method itself can tell, and only when it runs.
+    run = [*arguments, "--methods", FINETUNE, "--methods", "quant-qdq:calibration_rows=100000,quant-dynamic"]
+    assert main(run) == 1
+    rows = rows_of()
+    assert rows["quant-dynamic"]["size_bytes"] > 0
+    failed = rows["quant-qdq:calibration_rows=100000"]
+    assert failed["size_bytes"] is None
+    assert "256" in failed["warnings"][0]
+
+
+def test_a_weak_teacher_stops_the_run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run = [*arguments, "--methods", "finetune:epochs=1:learning_rate=1e-9", "--methods", "quant-dynamic"]
+    assert main(run) == 2
+    error = capsys.readouterr().err
+    assert "--allow-weak-teacher" in error
+    assert main([*run, "--allow-weak-teacher"]) == 0
+    assert any("teacher" in warning for warning in rows_of()["baseline"]["warnings"])
+
+
+def test_a_new_onnxruntime_quantizes_again_and_trains_nothing(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressbench import environment
+
+    run = [*arguments, "--methods", FINETUNE, "--methods", "prune,quant-dynamic"]
+    assert main(run) == 0
+    before = {artifact.key for artifact in open_store().all()}
+    real = environment.package_version
+    monkeypatch.setattr(environment, "package_version", lambda name: "99.0.0" if name == "onnxruntime" else real(name))
+    assert main(run) == 0
+    added = [artifact.manifest.method for artifact in open_store().all() if artifact.key not in before]
+    assert added == ["quant-dynamic"]
+
+
+def test_a_raised_revision_makes_that_method_again(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from compressbench.methods.prune import Prune
+
+    run = [*arguments, "--methods", FINETUNE, "--methods", "prune,quant-dynamic"]
+    assert main(run) == 0
+    before = {artifact.key for artifact in open_store().all()}
+    monkeypatch.setattr(Prune, "revision", Prune.revision + 1)
+    assert main(run) == 0
+    added = sorted(artifact.manifest.method for artifact in open_store().all() if artifact.key not in before)
+    assert added == ["onnx-export", "prune"]
+
+
+def test_two_seeds_are_two_rows_a_method(arguments: list[str]) -> None:
+    assert main([*arguments, "--methods", FINETUNE, "--methods", "prune", "--seeds", "1,2"]) == 0
+    rows = json.loads(Path("out/comparison.json").read_text())["rows"]
+    assert [(row["chain"], row["seed"]) for row in rows] == [
+        ("baseline", 1), ("baseline", 2), ("prune", 1), ("prune", 2),
+    ]  # fmt: skip
+
+
+def test_dry_run_writes_nothing(arguments: list[str]) -> None:
+    before = sorted(Path().rglob("*"))
+    assert main([*arguments, "--methods", "distill:student=1x16x2x32,prune", "--dry-run"]) == 0
+    assert sorted(Path().rglob("*")) == before
+    assert open_store().all() == []
+
+
+def test_the_other_commands_take_what_a_run_leaves(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--methods", FINETUNE, "--methods", "quant-dynamic"]) == 0
+    rows = rows_of()
+    data = ["--train", "train.csv", "--validation", "dev.csv"]
+    quantized, teacher = (str(Path("out") / rows[chain]["artifact"]["path"]) for chain in ("quant-dynamic", "baseline"))
+    assert main(["predict", quantized, *data, "--to", "answers.tsv"]) == 0
+    assert len(Path("answers.tsv").read_text().splitlines()) == 65
+    assert main(["measure", teacher, quantized, *data, "--shapes", "1x16", "--threads", "1", "--out", "measured"]) == 0
+    measured = rows_of("measured")
+    assert measured[quantized]["scores"] == rows["quant-dynamic"]["scores"]
+    assert main(["compress", "quant-dynamic", *data, "--source", teacher, "--to", "small"]) == 0
+    assert Path("small/model.onnx").stat().st_size == rows["quant-dynamic"]["size_bytes"]
+    assert main(["report", "out", "--format", "md,tex", "--reference", "seed", "--to", "again"]) == 0
+    assert "105.23" in Path("again/comparison.md").read_text()
+    capsys.readouterr()
+    assert main(["compare", "out", "out"]) == 0
+    assert "quant-dynamic" in capsys.readouterr().out
+    assert main(["cache", "verify"]) == 0
+    assert main(["cache", "list"]) == 0
+    assert main(["cache", "clear", "--yes"]) == 0
+    assert open_store().all() == []
