@@ -15,6 +15,9 @@ MNLI_FRONT = (
 MNLI_ROW = '{0}\t7\t7n\tfiction\t( a )\t( b )\t(ROOT a)\t(ROOT b)\tIt "rains.\tThe sun shines.'
 STS_FRONT = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2"
 STS_ROW = "{0}\tmain-captions\tMSRvid\t2012test\t0001\tnone\tnone\tA plane takes off.\tA plane is taking off."
+MRPC = 'Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t2\t3\t" He left .\tHe went .\n0\t4\t5\tA\tB\n'
+QQP = 'id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\tWhy?\tHow "so?\t1\n4\t5\t6\tWho?\tWe?\t0\n'
+QNLI = "index\tquestion\tsentence\tlabel\n0\tWhen?\tIn 1066.\tentailment\n1\tWho?\tIn 1066.\tnot_entailment\n"
 FILES = {
     "CoLA": {
         "train.tsv": "gj04\t1\t\tThey sang.\ngj04\t0\t*\tSang they has.\n",
@@ -27,8 +30,8 @@ FILES = {
         "test.tsv": "index\tsentence\n0\tuneasy mishmash \n",
     },
     "MRPC": {
-        "train.tsv": "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t2\t3\t\" He left .\tHe went .\n0\t4\t5\tA\tB\n",
-        "dev.tsv": "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t2\t3\t\" He left .\tHe went .\n0\t4\t5\tA\tB\n",
+        "train.tsv": MRPC,
+        "dev.tsv": f"\ufeff{MRPC}",
         "test.tsv": "\ufeffindex\t#1 ID\t#2 ID\t#1 String\t#2 String\n0\t1089874\t1089925\tPCCW\tCurrent\n",
     },
     "STS-B": {
@@ -37,8 +40,8 @@ FILES = {
         "test.tsv": f"{STS_FRONT}\n{STS_ROW.format(0)}\n",
     },
     "QQP": {
-        "train.tsv": "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\tWhy?\tHow \"so?\t1\n4\t5\t6\tWho?\tWe?\t0\n",
-        "dev.tsv": "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\tWhy?\tHow \"so?\t1\n4\t5\t6\tWho?\tWe?\t0\n",
+        "train.tsv": QQP,
+        "dev.tsv": QQP,
         "test.tsv": "id\tquestion1\tquestion2\n0\tWould\tCan\n",
     },
     "MNLI": {
@@ -58,8 +61,8 @@ FILES = {
         "test_mismatched.tsv": f"{MNLI_FRONT}\n{MNLI_ROW.format(0)}\n{MNLI_ROW.format(1)}\n",
     },
     "QNLI": {
-        "train.tsv": "index\tquestion\tsentence\tlabel\n0\tWhen?\tIn 1066.\tentailment\n1\tWho?\tIn 1066.\tnot_entailment\n",
-        "dev.tsv": "index\tquestion\tsentence\tlabel\n0\tWhen?\tIn 1066.\tentailment\n1\tWho?\tIn 1066.\tnot_entailment\n",
+        "train.tsv": QNLI,
+        "dev.tsv": QNLI,
         "test.tsv": "index\tquestion\tsentence\n0\tWhat?\tA seed.\n",
     },
     "RTE": {

@@ -97,7 +97,7 @@ class TestFiles:
         path.write_text('text\tlabel\n"one\nline more"\t0\ntwo\t1\n')
         assert load_own_data(train=path, validation=path).rows("train").first == ["one\nline more", "two"]
 
-    REFUSED = [
+    REFUSED = (
         ("a.csv", b"text,label\na,0\nb\n", r"a\.csv, line 3: 1 columns where the header has 2"),
         ("a.csv", b'text,label\n"x\ny",0\nb\n', r"a\.csv, line 4: 1 columns where the header has 2"),
         ("a.csv", b'text,label\n"a" b,0\n', r"a\.csv, line 2: .*; a text with quotes, separators or line ends must"),
@@ -109,7 +109,7 @@ class TestFiles:
         ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1: one JSON object a line is expected"),
         ("a.parquet", b"PAR0", r"a\.parquet is not a Parquet file: "),
         ("a.xlsx", b"", r"a\.xlsx: cannot read a \.xlsx file; give \.csv, \.jsonl, \.parquet, \.tsv or a folder"),
-    ]
+    )
 
     @pytest.mark.parametrize(("name", "content", "message"), REFUSED, ids=[message for *_, message in REFUSED])
     def test_a_bad_file_is_refused(self, tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -166,7 +166,7 @@ class TestColumns:
             load(tmp_path, ROWS, {"sentence": ["a"], "label": ["good"]})
 
     def test_columns_that_cannot_be_guessed_are_asked_for(self, tmp_path: Path) -> None:
-        with pytest.raises(BadInput, match="has the columns 'body', 'label': name the text column.* with --text"):
+        with pytest.raises(BadInput, match=r"has the columns 'body', 'label': name the text column.* with --text"):
             load(tmp_path, {"body": ["a"], "label": ["x"]})
         with pytest.raises(BadInput, match="has the columns 'text', 'class': name the label column with --label"):
             load(tmp_path, {"text": ["a"], "class": ["x"]})
@@ -254,9 +254,9 @@ class TestLabels:
             ("neg", "pos"), [1],
         )  # fmt: skip
 
-    REFUSED = [
+    REFUSED = (
         (["a", "b"], ["c"], {}, r"validation\.csv, line 2: label 'c' is not 'a' or 'b'$"),
-        ([1, 2], [0], {}, r"validation\.jsonl, line 2: label '0' is not '1' or '2'$"),
+        ([1, 2], [0], {}, r"validation\.jsonl, line 1: label '0' is not '1' or '2'$"),
         (["a", "c"], ["a"], {"label_names": ("a", "b")}, r"train\.csv, line 3: label 'c' is not 'a' or 'b'$"),
         (["a", "b"], ["a"], {"label_names": ("LABEL_0", "LABEL_1")}, "teacher does not name its classes: write ids"),
         ([0, 2], [0], {"label_names": ("a", "b")}, r"line 2: label 2 is not an id from 0 to 1 \(a, b\)"),
@@ -270,7 +270,7 @@ class TestLabels:
         ([1, None], [1], {}, "line 2: no label in column 'label'"),
         ([[1], [0]], [[1]], {}, "line 1: column 'label' holds a list, not a label"),
         (["a", "a"], ["a"], {}, r"train\.csv has one class only \('a'\): nothing can be learned from it"),
-    ]
+    )
 
     @pytest.mark.parametrize(("train", "validation", "options", "message"), REFUSED, ids=[each[3] for each in REFUSED])
     def test_bad_labels_are_refused(

@@ -27,7 +27,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @given(st.lists(st.tuples(field, field, st.sampled_from(["no", "yes"])), min_size=1), st.sampled_from(["\n", "\r\n"]))
-def test_fields_come_back_whatever_they_hold(tmp_path_factory, rows: list[tuple[str, str, str]], end: str) -> None:
+def test_fields_come_back_whatever_they_hold(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], end: str
+) -> None:
     path = tmp_path_factory.mktemp("tsv") / "train.tsv"
     lines = ["s1\ts2\tlabel", *("\t".join(row) for row in rows)]
     path.write_bytes(end.join(lines).encode("utf-8-sig"))
@@ -38,7 +40,7 @@ def test_fields_come_back_whatever_they_hold(tmp_path_factory, rows: list[tuple[
 
 
 @given(st.permutations(["s1", "s2", "label", "extra"]))
-def test_columns_are_found_by_name(tmp_path_factory, names: list[str]) -> None:
+def test_columns_are_found_by_name(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     path = tmp_path_factory.mktemp("tsv") / "train.tsv"
     values = {"s1": "one", "s2": "two", "label": "yes", "extra": "other"}
     path.write_text("\t".join(names) + "\n" + "\t".join(values[name] for name in names) + "\n")
