@@ -29,6 +29,8 @@ from compressbench.reporting.run_folder import ENVIRONMENT_NAME
 from compressbench.reporting.writers import write_reports
 from compressbench.run_folder import RunFolder
 from compressbench.tasks.data import TaskData
+from compressbench.tasks.scores import predicted
+from compressbench.units import format_points
 from compressbench.workshop import Workshop
 
 
@@ -148,9 +150,22 @@ class Cells:
     def _measure(self, artifact: Artifact, data: TaskData, models: list[Measurable]) -> Measurable:
         """Everything but latency, which is measured for all models together at the end."""
         model = measurable(self.workshop.as_onnx(artifact))
+        is_new = (model.key, data.task.name, data.task.dev_splits[0]) not in self.measuring.ledger.index.quality
         self.measuring.model(model, data)
+        if is_new:
+            self._say_scores(model, data, artifact.manifest.chain)
         models.append(model)
         return model
+
+    def _say_scores(self, model: Measurable, data: TaskData, chain: str) -> None:
+        """One line with what a new model scores, so that a long run tells how it goes before it ends."""
+        from compressbench.tasks.evaluate_metric import TaskScores
+
+        quality = self.measuring.ledger.index.quality[model.key, data.task.name, data.task.dev_splits[0]]
+        predictions = predicted(np.asarray(quality.logits), data.task.is_regression)
+        scores = TaskScores(data.task).compute(predictions=predictions, references=quality.references)
+        told = ", ".join(f"{name} {format_points(value)}" for name, value in scores.items())
+        self.workshop.progress.say(f"{data.task.name}, {chain or 'teacher'}: {told}")
 
     def _add_cell(
         self,
