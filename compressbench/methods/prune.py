@@ -89,14 +89,17 @@ class IterativePruning:
 
     def grow(self, epoch: int) -> None:
         """Prune what this epoch adds; called with 0, 1, ... before each."""
+        import torch
+
         from compressbench.numerics.pruning_masks import global_magnitude_masks, sparsity_at
 
         if epoch >= self._ramp_epochs:
             return
         sparsity = sparsity_at(epoch, final=self._amount, ramp_epochs=self._ramp_epochs)
         self._masks = global_magnitude_masks(self._weights, sparsity=sparsity, within=self._masks or None)
-        # A product with floats takes a sixth of the time of filling by a mask, and there are two in each step.
-        self._factors = {name: mask.to(self._weights[name].dtype) for name, mask in self._masks.items()}
+        # A product with floats takes a sixth of the time of filling by a mask, and each step has two.
+        for name, mask in self._masks.items():
+            self._factors.setdefault(name, torch.empty_like(self._weights[name])).copy_(mask)
         self.mask_weights()
 
     def mask_gradients(self) -> None:

@@ -66,6 +66,39 @@ def test_masks_prune_the_exact_count_and_no_larger_weight_before_a_smaller_one(
     assert count_pruned(masks) == round(sparsity * len(magnitudes))
 
 
+@pytest.mark.parametrize("sparsity", [0.001, 0.2, 0.5, 0.999])
+@pytest.mark.parametrize("kind", ["normal", "half zeros", "few values", "misleading sample", "ascending"])
+def test_a_bracketed_search_finds_the_same_threshold(
+    kind: str, sparsity: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compressbench.numerics.pruning_masks.CHUNK", 61)
+    monkeypatch.setattr("compressbench.numerics.pruning_masks.SAMPLE", 2000)
+    values = np.random.default_rng(0).normal(size=8000).astype("f4")
+    match kind:
+        case "half zeros":
+            values[::2] = 0
+        case "few values":
+            values = values.round()
+        case "misleading sample":
+            values[::4] *= 1000  # and every fourth is what a sample of 2,000 draws
+        case "ascending":
+            values.sort()
+    weights = {
+        "a": torch.from_numpy(values[:3000]).reshape(50, 60),
+        "b": torch.from_numpy(values[3000:]).reshape(5, 1000),
+    }
+    expected = np.ones(8000, dtype=bool)
+    expected[np.argsort(np.abs(values), kind="stable")[: round(sparsity * 8000)]] = False
+    masks = global_magnitude_masks(weights, sparsity=sparsity)
+    assert np.array_equal(flat(masks), expected)
+    assert np.array_equal(flat(global_magnitude_masks(weights, sparsity=sparsity, within=masks)), expected)
+
+
+def test_masks_of_transposed_weights_lie_where_the_weights_do() -> None:
+    weight = torch.arange(1.0, 7.0).reshape(2, 3).T
+    assert global_magnitude_masks({"w": weight}, sparsity=0.5)["w"].tolist() == (weight > 3).tolist()
+
+
 @given(shapes=SHAPES, seed=st.integers(0, 99), shares=st.tuples(SHARES, SHARES), levels=st.sampled_from([None, 1]))
 def test_masks_nest_as_sparsity_rises(
     shapes: list[tuple[int, int]], seed: int, shares: tuple[float, float], levels: int | None
