@@ -48,6 +48,9 @@ NOT_IN_THE_GRAPH = frozenset({
     "transformers_version", "dtype", "torch_dtype", "hidden_dropout_prob", "attention_probs_dropout_prob",
 })  # fmt: skip
 
+_TEMPLATES: dict[str, bytes] = {}
+"""Templates of this process, for callers that name no folder to keep them in; without weights they are small."""
+
 
 def export_classifier(
     folder: Path, *, to: Path, progress: Progress | None = None, template_cache: Path | None = None
@@ -58,7 +61,7 @@ def export_classifier(
         folder: A Hugging Face classifier folder (safetensors).
         to: An existing folder.
         progress: Told of the three steps.
-        template_cache: Where exported graphs are kept for later models of the same geometry; None: nowhere.
+        template_cache: Where exported graphs are kept for later models of the same geometry; None: in memory.
 
     Raises:
         BadInput: If the folder holds no classifier that can be loaded.
@@ -96,15 +99,26 @@ def _from_template(
     """The model's graph from the template of its geometry, which is exported if it is not there yet."""
     from compressbench.models.onnx_template import fill_template, load_template, make_template, store_template
 
-    path = template_cache / f"{_template_key(model)}.onnx" if template_cache else None
+    key = _template_key(model)
+    path = template_cache / f"{key}.onnx" if template_cache else None
     if path is not None and path.exists():
         return fill_template(load_template(path), tensors)
+    if path is None and key in _TEMPLATES:
+        return fill_template(_parsed(_TEMPLATES[key]), tensors)
     twin = _random_twin(model)
     values = {name: tensor.detach().numpy() for name, tensor in twin.state_dict().items()}
     template = make_template(_exported(twin, simple_mask=True), values)
     if path is not None:
         store_template(template, path)
+    else:
+        _TEMPLATES[key] = template.SerializeToString()
     return fill_template(template, tensors)
+
+
+def _parsed(template: bytes) -> "ModelProto":
+    from onnx import ModelProto
+
+    return ModelProto.FromString(template)
 
 
 def _template_key(model: "PreTrainedModel") -> str:
@@ -177,6 +191,7 @@ def _exported(model: "PreTrainedModel", *, simple_mask: bool) -> "ModelProto":
             raise MethodFailed(
                 f"{type(model).__name__} cannot be exported to ONNX: {str(error).splitlines()[0]}"
             ) from error
+        assert program is not None  # None is for the old exporter
         proto: ModelProto = program.model_proto
     linear_as_matmul(proto)
     drop_unused_initializers(proto)

@@ -26,12 +26,14 @@ def read_model(path: Path) -> "ModelProto":
         BadInput: If there is none, it is damaged, or its external data is missing.
     """
     import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx.checker import ValidationError
 
     try:
         model = onnx.load(str(path))
     except FileNotFoundError as error:
         raise BadInput(f"{error.filename or path} does not exist: {path} cannot be read without it") from None
-    except Exception as error:
+    except (DecodeError, ValidationError, ValueError, OSError) as error:
         raise BadInput(f"{path} is no readable ONNX model ({type(error).__name__}): export it anew") from None
     if not model.graph.node:
         raise BadInput(f"{path} is no ONNX model: it holds no graph")

@@ -1,0 +1,79 @@
+"""Weights out of a graph before ONNX Runtime's quantizer rewrites it, and their codes in afterwards.
+
+The quantizer walks through every column of every weight in Python: most of its time, and all of its memory. It is
+given one-element weights and decides the graph alone; `numerics.affine` makes the same codes at once.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressbench.models.onnx_graph import to_array, to_tensor
+from compressbench.numerics.affine import Codes, asymmetric_codes, symmetric_codes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What was taken out of a graph."""
+
+    linear: dict[str, np.ndarray]
+    """Constant second inputs of MatMul [in, out], by name."""
+    tables: dict[str, np.ndarray]
+    """Embedding tables: constant first inputs of Gather."""
+    nodes: list[str]
+    """Names of the nodes that read them."""
+
+
+def take_weights(model: "ModelProto") -> Weights:
+    """Replace the weights of Linear layers and embeddings by one element each, shapes inferred before; returns them."""
+    from onnx import TensorProto, shape_inference
+
+    initializers = {each.name: each for each in model.graph.initializer}
+    taken = Weights(linear={}, tables={}, nodes=[])
+    for node in model.graph.node:
+        place, kept = {"MatMul": (1, taken.linear), "Gather": (0, taken.tables)}.get(node.op_type, (0, None))
+        weight = initializers.get(node.input[place]) if kept is not None else None
+        if kept is None or weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != 2:
+            continue
+        taken.nodes.append(node.name)
+        if weight.name not in kept:
+            kept[weight.name] = to_array(weight)
+            weight.ClearField("raw_data")
+    inferred = shape_inference.infer_shapes(model)  # reads the dims of weights, not their values
+    model.graph.value_info.extend(inferred.graph.value_info)
+    for name in (*taken.linear, *taken.tables):
+        initializers[name].CopyFrom(to_tensor(np.ones((1, 1), dtype=np.float32), name))
+    return taken
+
+
+def put_codes(model: "ModelProto", weights: Weights, *, reduce_range: bool, tables_follow_activations: bool) -> None:
+    """Fill the quantizer's one-element codes, scales and zero points with those of the real weights.
+
+    Args:
+        model: What the quantizer made.
+        weights: What `take_weights` took.
+        reduce_range: See `symmetric_codes`.
+        tables_follow_activations: Whether the quantizer put embedding tables on the activations' asymmetric grid.
+    """
+    from onnx import TensorProto
+
+    initializers = {each.name: each for each in model.graph.initializer}
+
+    def put(name: str, codes: Codes) -> None:
+        parts = {"_quantized": codes.values, "_scale": codes.scale, "_zero_point": codes.zero_point}
+        for suffix, values in parts.items():
+            initializers[name + suffix].CopyFrom(to_tensor(values, name + suffix))
+
+    for name, values in weights.linear.items():
+        per_column = len(initializers[f"{name}_scale"].dims) == 1
+        put(name, symmetric_codes(values, per_column=per_column, reduce_range=reduce_range))
+    for name, values in weights.tables.items():
+        signed = initializers[f"{name}_quantized"].data_type == TensorProto.INT8
+        if tables_follow_activations:
+            put(name, asymmetric_codes(values, code_type="int8" if signed else "uint8"))
+        else:
+            put(name, symmetric_codes(values, per_column=False, reduce_range=reduce_range))
