@@ -6,22 +6,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.environment import native_precision
 from compressbench.errors import InvalidParameter, listed
 from compressbench.methods.fitted import check_count, check_positive, check_share
-from compressbench.methods.method import AUTO, Auto, Compressed, Context, Method, parameter
+from compressbench.methods.method import AUTO, Compressed, Context, Method, parameter
 from compressbench.models.geometry import Geometry, parse_student
 from compressbench.numerics.layer_mapping import LayerMapping, check_strategy, layer_mapping
 from compressbench.registry import register
 from compressbench.tasks.task import Task
 
-Init = Literal["principal", "random"]
-AttentionTarget = Literal["scores", "probabilities"]
-Precision = Literal["auto", "fp32", "bf16"]
+WORDS = {
+    "init": ("principal", "random"),
+    "attention_target": ("scores", "probabilities"),
+    "precision": ("auto", "fp32", "bf16"),
+}
+"""Parameters that are one of a few words; the annotations below say the same."""
 
 
 @register
@@ -47,21 +50,33 @@ class Distill(Method):
 
     student: str = parameter("tinybert4", help="tinybert4, tinybert6 or LAYERSxHIDDENxHEADSxFFN")
     mapping: str = parameter("uniform", help="uniform, top, bottom, or teacher layers such as 3-6-9-12")
-    init: Init = parameter("principal", help="how the student's embeddings begin: principal (the teacher's) or random")
+    init: Literal["principal", "random"] = parameter(
+        "principal", help="how the student's embeddings begin: principal (the teacher's) or random"
+    )
     temperature: float = parameter(1.0, help="of the soft labels in the prediction stage")
-    intermediate_epochs: int | Auto = parameter(AUTO, help="epochs that learn layers; auto: 20, or what the task says")
-    prediction_epochs: int | Auto = parameter(AUTO, help="epochs that learn answers; auto: 3, or what the task says")
+    intermediate_epochs: int | Literal["auto"] = parameter(
+        AUTO, help="epochs that learn layers; auto: 20, or what the task says"
+    )
+    prediction_epochs: int | Literal["auto"] = parameter(
+        AUTO, help="epochs that learn answers; auto: 3, or what the task says"
+    )
     batch_size: int = parameter(32, help="rows a step")
-    learning_rate: float | Auto = parameter(AUTO, help="highest of the intermediate stage; auto: 5e-5, or the task's")
-    prediction_learning_rate: float | Auto = parameter(
+    learning_rate: float | Literal["auto"] = parameter(
+        AUTO, help="highest of the intermediate stage; auto: 5e-5, or the task's"
+    )
+    prediction_learning_rate: float | Literal["auto"] = parameter(
         AUTO, help="highest of the prediction stage; auto: 3e-5, or what the task says"
     )
     embedding_weight: float = parameter(1.0, help="of the embedding loss; 0 switches it off")
     attention_weight: float = parameter(1.0, help="of the attention losses; 0 switches them off")
     hidden_weight: float = parameter(1.0, help="of the hidden-state losses; 0 switches them off")
-    attention_target: AttentionTarget = parameter("scores", help="attention before or after the softmax")
+    attention_target: Literal["scores", "probabilities"] = parameter(
+        "scores", help="attention before or after the softmax"
+    )
     dropout: float = parameter(0.0, help="of the student while training")
-    precision: Precision = parameter(AUTO, help="auto: bf16 where the CPU multiplies it natively, else fp32")
+    precision: Literal["auto", "fp32", "bf16"] = parameter(
+        AUTO, help="auto: bf16 where the CPU multiplies it natively, else fp32"
+    )
     train_rows: int | Literal["auto", "all"] = parameter(
         AUTO, help="how many training rows, drawn by the seed; auto: all of them"
     )
@@ -70,9 +85,9 @@ class Distill(Method):
     def __post_init__(self) -> None:
         parse_student(self.student)
         check_strategy(self.mapping)
-        for name, allowed in (("init", Init), ("attention_target", AttentionTarget), ("precision", Precision)):
-            if getattr(self, name) not in get_args(allowed):
-                raise InvalidParameter(f"{name}={getattr(self, name)} is unknown: use {listed(get_args(allowed))}")
+        for name, words in WORDS.items():
+            if getattr(self, name) not in words:
+                raise InvalidParameter(f"{name}={getattr(self, name)} is unknown: use {listed(words)}")
         for name in ("prediction_epochs", "batch_size", "train_rows"):
             check_count(name, getattr(self, name))
         if self.intermediate_epochs != 0:

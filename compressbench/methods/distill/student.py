@@ -81,7 +81,8 @@ def principal_basis(matrix: Tensor, *, count: int) -> Tensor:
     moments = matrix.double().T @ matrix.double()
     directions = torch.linalg.eigh(moments).eigenvectors.flip(1)[:, :count]
     rotation = torch.linalg.qr(torch.randn(count, count, dtype=torch.float64)).Q
-    return (directions @ rotation[: directions.shape[1]]).float()
+    basis: Tensor = directions @ rotation[: directions.shape[1]]
+    return basis.float()
 
 
 def _start_from_principal_directions(
@@ -89,7 +90,12 @@ def _start_from_principal_directions(
 ) -> None:
     """Project the teacher's embedding tables; fit W_e (and W_h, to begin with) to the two models' embeddings."""
     ours, theirs = student.bert.embeddings, teacher.base_model.embeddings
-    basis = principal_basis(theirs.word_embeddings.weight, count=ours.word_embeddings.embedding_dim)
+    width, teacher_width = projections.embedding.shape
+    if width == teacher_width:  # all directions at once, and then LayerNorm's gain and bias fit too
+        basis = torch.eye(width)
+        ours.LayerNorm.load_state_dict(theirs.LayerNorm.state_dict())
+    else:
+        basis = principal_basis(theirs.word_embeddings.weight, count=width)
     for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
         getattr(ours, name).weight.copy_(getattr(theirs, name).weight @ basis)
     sample = torch.linspace(0, theirs.word_embeddings.num_embeddings - 1, 64 * 64).long().view(64, 64)
@@ -106,7 +112,8 @@ def least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
     inputs, outputs = inputs.double(), outputs.double()
     moments = inputs.T @ inputs
     ridge = RIDGE * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype)
-    return torch.linalg.solve(moments + ridge, inputs.T @ outputs).float()
+    weights: Tensor = torch.linalg.solve(moments + ridge, inputs.T @ outputs)
+    return weights.float()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from compressbench.errors import BadInput
@@ -84,6 +84,8 @@ class TeacherOutputs:
     ) -> None:
         use_recording_attention(teacher)
         self._teacher = teacher.to(device).eval()
+        if precision == "bf16":
+            _store_linear_weights_in_16_bit(self._teacher)
         self._encoded = encoded
         self._wanted = wanted
         self._precision = precision
@@ -209,3 +211,10 @@ class TeacherOutputs:
         middle = start + int(np.prod(hidden_shape))
         hidden = self._cache[start:middle].view(hidden_shape)
         return hidden, self._cache[middle : middle + int(np.prod(attention_shape))].view(attention_shape)
+
+
+def _store_linear_weights_in_16_bit(model: PreTrainedModel) -> None:
+    """What autocast would do to a frozen model's weights in every forward pass, once."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
