@@ -46,8 +46,17 @@ def latency_inputs(onnx_paths: Sequence[Path], shapes: Sequence[Shape], *, seed:
 
 def vocabulary_size(onnx_path: Path) -> int:
     """What the config beside a model says, or a size that is always safe."""
+    return _config_number(onnx_path, "vocab_size", SAFE_VOCAB)
+
+
+def longest_input(onnx_path: Path) -> int:
+    """Most tokens a row may have, by the config beside a model; 512 without one."""
+    return _config_number(onnx_path, "max_position_embeddings", 512)
+
+
+def _config_number(onnx_path: Path, name: str, default: int) -> int:
     try:
-        size = json.loads((onnx_path.parent / "config.json").read_text())["vocab_size"]
+        number = json.loads((onnx_path.parent / "config.json").read_text())[name]
     except (OSError, ValueError, KeyError, TypeError):
-        return SAFE_VOCAB
-    return size if isinstance(size, int) else SAFE_VOCAB
+        return default
+    return number if isinstance(number, int) else default

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from compressbench.__main__ import main
-from compressbench.artifacts.store import open_store
+from compressbench.artifacts.store import home, open_store
 from compressbench.records.log import RecordLog
 from compressbench.records.schema import LatencyRecord, SessionRecord
 from tests.conftest import draw_tiny_rows
@@ -17,10 +17,18 @@ METHODS = "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1,q
 FINETUNE = "finetune:epochs=8:learning_rate=0.002:precision=fp32"
 
 
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported graphs, kept from test to test: an export takes longer than all else here."""
+    return tmp_path_factory.mktemp("templates")
+
+
 @pytest.fixture
-def arguments(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def arguments(tmp_path: Path, tiny_encoder: Path, templates: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A run on own rows that takes seconds."""
     monkeypatch.chdir(tmp_path)
+    home().mkdir(exist_ok=True)
+    (home() / "export-templates").symlink_to(templates)
     for name, count, seed in (("train", 256, 0), ("dev", 64, 1)):
         rows = draw_tiny_rows(count=count, seed=seed)
         with Path(f"{name}.csv").open("w", newline="") as stream:
@@ -55,7 +63,14 @@ def test_every_method_ends_in_a_complete_row(arguments: list[str], capsys: pytes
     assert pruned["latency"]["onnxruntime"]["1x16"]["shared_with"]
     assert rows["prune+quant-qdq"]["linear_sparsity"] >= 0.2 - 1e-3
     assert "same graph" in capsys.readouterr().out
-    for name in ("plan.toml", "environment.json", "records.jsonl", "comparison.md", "comparison.csv", "comparison.html"):
+    for name in (
+        "plan.toml",
+        "environment.json",
+        "records.jsonl",
+        "comparison.md",
+        "comparison.csv",
+        "comparison.html",
+    ):
         assert Path("out", name).stat().st_size > 0
 
 
