@@ -13,7 +13,8 @@ from compressbench.records.log import RecordLog
 from compressbench.records.schema import LatencyRecord, SessionRecord
 from tests.conftest import draw_tiny_rows
 
-METHODS = "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1,quant-qdq,quant-qop,quant-dynamic,prune,prune+quant-qdq"
+DISTILL = "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1"
+METHODS = f"{DISTILL},quant-qdq,quant-qop,quant-dynamic,prune,prune+quant-qdq"
 FINETUNE = "finetune:epochs=8:learning_rate=0.002:precision=fp32"
 
 

@@ -59,14 +59,14 @@ def test_spelling_round_trips(chain: list[Method]) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         chains = parse_methods([text])
-    except BadInput as error:
-        assert str(error)
-    else:
-        assert parse_methods([",".join(spell(chain) for chain in chains)]) == chains
+    except BadInput:
+        return  # any other exception would be a traceback for the user
+    assert parse_methods([",".join(spell(chain) for chain in chains)]) == chains
 
 
 def test_parameters_are_sorted_and_defaults_left_out() -> None:
-    assert spell(parse_chain("distill:temperature=1.0:mapping=top:batch_size=16")) == "distill:batch_size=16:mapping=top"
+    chain = parse_chain("distill:temperature=1.0:mapping=top:batch_size=16")
+    assert spell(chain) == "distill:batch_size=16:mapping=top"
 
 
 @pytest.mark.parametrize(
