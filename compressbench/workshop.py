@@ -11,7 +11,6 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.keys import Recipe
 from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore
-from compressbench.methods import pretrain
 from compressbench.methods.chain import Chain, spell
 from compressbench.methods.method import Compressed, Context, Method
 from compressbench.models.geometry import Geometry
@@ -120,6 +119,8 @@ class Workshop:
         return self._make(recipe, export)
 
     def _generated_teacher(self) -> Artifact:
+        from compressbench.methods import pretrain
+
         rows = {name: synthetic_rows(name, "train") for name in SYNTHETIC_TASKS}
         recipe = Recipe(
             method="pretrain",
