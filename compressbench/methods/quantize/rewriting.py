@@ -106,12 +106,7 @@ def quantized_model(method: Quantization, model: "ModelProto", ranges: Ranges) -
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     made: ModelProto = quantizer.model.model
-    put_codes(
-        made,
-        weights,
-        reduce_range=bool(method.reduce_range),
-        tables_follow_activations=isinstance(method, QuantQdq),
-    )
+    put_codes(made, weights, reduce_range=bool(method.reduce_range))
     drop_unused_initializers(made)
     strip_exporter_traces(made)
     return made

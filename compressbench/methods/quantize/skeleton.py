@@ -50,14 +50,13 @@ def take_weights(model: "ModelProto") -> Weights:
     return taken
 
 
-def put_codes(model: "ModelProto", weights: Weights, *, reduce_range: bool, tables_follow_activations: bool) -> None:
+def put_codes(model: "ModelProto", weights: Weights, *, reduce_range: bool) -> None:
     """Fill the quantizer's one-element codes, scales and zero points with those of the real weights.
 
     Args:
         model: What the quantizer made.
         weights: What `take_weights` took.
-        reduce_range: See `symmetric_codes`.
-        tables_follow_activations: Whether the quantizer put embedding tables on the activations' asymmetric grid.
+        reduce_range: See `symmetric_codes`; embedding tables enter no sum and keep all 8 bits.
     """
     from onnx import TensorProto
 
@@ -73,7 +72,4 @@ def put_codes(model: "ModelProto", weights: Weights, *, reduce_range: bool, tabl
         put(name, symmetric_codes(values, per_column=per_column, reduce_range=reduce_range))
     for name, values in weights.tables.items():
         signed = initializers[f"{name}_quantized"].data_type == TensorProto.INT8
-        if tables_follow_activations:
-            put(name, asymmetric_codes(values, code_type="int8" if signed else "uint8"))
-        else:
-            put(name, symmetric_codes(values, per_column=False, reduce_range=reduce_range))
+        put(name, asymmetric_codes(values, code_type="int8" if signed else "uint8"))
