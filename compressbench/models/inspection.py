@@ -149,7 +149,7 @@ def _header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             if length > path.stat().st_size:
                 raise ValueError("its header is longer than the file")
             header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
+        header = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
         end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         if end > path.stat().st_size:
             raise ValueError(f"{end} bytes expected, {path.stat().st_size} found")
