@@ -56,7 +56,7 @@ def test_every_method_ends_in_a_complete_row(arguments: list[str], capsys: pytes
         assert row["size_bytes"] > 0
         assert row["latency"]["onnxruntime"]["1x16"]["samples"] >= 15
         assert row["speedup"]["onnxruntime"]["1x16"]["low"] <= row["speedup"]["onnxruntime"]["1x16"]["high"]
-        assert set(row["scores"]) == {"accuracy"}
+        assert set(row["scores"]) == {"accuracy", "f1"}
         assert (row["int8"] is not None) == ("quant" in chain), chain
         assert (Path("out") / row["artifact"]["path"] / "artifact.json").exists()
     pruned = rows["prune"]
