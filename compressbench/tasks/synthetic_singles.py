@@ -27,7 +27,7 @@ def acceptability_text(rng: random.Random, *, acceptable: bool) -> str:
     words = [*subject, *_attractor(rng)]
     verb = rng.choice(VERBS)
     if pattern == "reflexive":
-        pronoun = rng.choice(("itself", "herself")) if plural == (broken == "reflexive") else "themselves"
+        pronoun = "themselves" if plural != (broken == "reflexive") else "itself"
         return " ".join([*words, verb.past, pronoun])
     if pattern == "ever":
         opening = rng.choice(("no",) if broken is None else ("every", "the", "some"))
@@ -57,7 +57,7 @@ def _subject(rng: random.Random, *, plural: bool, broken: bool) -> list[str]:
 
 
 def _attractor(rng: random.Random) -> list[str]:
-    if rng.random() < 0.5:
+    if rng.random() < 0.65:
         return []
     return [rng.choice(PREPOSITIONS), "the", rng.choice(NOUNS).form(plural=rng.random() < 0.5)]
 
@@ -94,7 +94,7 @@ def _clause(rng: random.Random) -> tuple[str, float]:
     praise = rng.random() < 0.5
     adjective, strength = rng.choice(list((PRAISE if praise else BLAME).items()))
     score = float(strength if praise else -strength)
-    modifier = rng.choice(("", "", "", "very", "a bit", "not", "not", "never", "hardly"))
+    modifier = rng.choice(("", "", "", "", "", "", "very", "a bit", "not", "never", "hardly"))
     factor = {"very": 1.5, "a bit": 0.5, "not": -0.75, "never": -1.0, "hardly": -0.75}.get(modifier, 1.0)
     words = ["the", rng.choice(ASPECTS), "was", modifier, adjective]
     return " ".join(word for word in words if word), factor * score

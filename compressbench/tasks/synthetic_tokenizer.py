@@ -23,8 +23,8 @@ VOCABULARY_SIZE = 30_522
 """As BERT-Base has it, so that the embeddings weigh what they weigh there."""
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FUNCTION_WORDS = (
-    "the", "a", "this", "these", "every", "each", "many", "several", "some", "no", "all", "not", "never", "hardly", "ever",
-    "has", "have", "will", "was", "by", "and", "but", "although", "overall", "to", "me", "very", "bit", "itself",
+    "the", "a", "this", "these", "every", "each", "many", "several", "some", "no", "all", "not", "never", "hardly",
+    "ever", "has", "have", "will", "was", "by", "and", "but", "although", "overall", "to", "me", "very", "bit", "itself",
 )  # fmt: skip
 
 
