@@ -168,7 +168,7 @@ def test_the_fingerprint_follows_what_shapes_the_model_and_nothing_else(folder: 
 
 def test_a_folder_without_config_is_refused(folder: Path) -> None:
     (folder / "config.json").unlink()
-    with pytest.raises(BadInput, match="is no model folder: it holds no config.json"):
+    with pytest.raises(BadInput, match="is no model folder: it holds no config"):
         inspect_model(str(folder))
 
 
