@@ -1,4 +1,4 @@
-"""Slow checks on real GLUE files and a pretrained encoder: ``nox -s realdata`` (two environment variables name them)."""
+"""Slow checks on real GLUE files and a pretrained encoder, named by two environment variables: ``nox -s realdata``."""
 
 import json
 import os
