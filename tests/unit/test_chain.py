@@ -35,9 +35,7 @@ def methods(draw: st.DrawFn) -> Method:
     """Any registered method with any parameters it accepts."""
     method_class = draw(st.sampled_from(sorted(all_methods().items())))[1]
     hints = typing.get_type_hints(method_class)
-    values = {
-        each.name: draw(values_of(hints[each.name], each.default)) for each in dataclasses.fields(method_class)
-    }
+    values = {each.name: draw(values_of(hints[each.name], each.default)) for each in dataclasses.fields(method_class)}
     try:
         method: Method = method_class(**values)
     except InvalidParameter:
