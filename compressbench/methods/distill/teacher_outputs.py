@@ -7,7 +7,7 @@ The teacher is frozen, so later epochs read what the first computed. A row's map
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +58,14 @@ class LayerOutputs:
     """[states, batch, tokens, width]."""
     attention: Tensor | None
     """[layers, batch, heads, tokens, tokens]."""
+
+    def on_cpu(self) -> Self:
+        """The same, in one copy each rather than one a row."""
+        return replace(
+            self,
+            hidden=None if self.hidden is None else self.hidden.cpu(),
+            attention=None if self.attention is None else self.attention.cpu(),
+        )
 
 
 class TeacherOutputs:
@@ -121,9 +129,10 @@ class TeacherOutputs:
                 has_room = self._offsets[rows] >= 0
                 logits, outputs = self._forward(rows, with_layers=bool(self._wanted and has_room.any()))
                 self.logits[rows] = logits.float().cpu().numpy()
-                for place, row in enumerate(rows):
-                    if has_room[place] and self._wanted:
-                        self._write(row, place, outputs)
+                if self._wanted and has_room.any():
+                    outputs = outputs.on_cpu()
+                    for place in np.flatnonzero(has_room):
+                        self._write(int(rows[place]), int(place), outputs)
                 advance(len(rows))
 
     def layers_of(self, rows: np.ndarray) -> LayerOutputs:
