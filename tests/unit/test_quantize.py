@@ -1,4 +1,5 @@
 import dataclasses
+import platform
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,8 @@ from onnxruntime.quantization.quant_utils import QuantizationMode, QuantType
 from compressbench import environment
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter
+from compressbench.harness.int8_check import check_int8
+from compressbench.harness.shapes import Shape
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context, Method
 from compressbench.methods.quantize.calibration import activation_ranges, draw_rows
@@ -98,13 +101,18 @@ def test_the_model_is_what_onnx_runtimes_quantizer_makes(spelled: str, fp32_fold
     quantizer = library_quantizer(spelled, read_model(fp32_folder / "model.onnx"), ranges)
     quantizer.quantize_model()
     theirs = quantizer.model.model
-    assert Counter(node.op_type for node in ours.graph.node) == Counter(node.op_type for node in theirs.graph.node)
+    rows = 2 if spelled.startswith("quant-qdq") else 0  # pooler and classifier: an axis on, an axis off
+    nodes = Counter(node.op_type for node in ours.graph.node) - Counter(Unsqueeze=rows, Squeeze=rows)
+    assert nodes == Counter(node.op_type for node in theirs.graph.node)
     expected = {each.name: numpy_helper.to_array(each) for each in theirs.graph.initializer}
     compared = 0
     for each in ours.graph.initializer:
         if "reduce_range=true" in spelled and "_embeddings.weight" in each.name:
             continue  # the library takes a bit from tables too, though they enter no sum
+        if each.name == "rows_axis":
+            continue
         values = numpy_helper.to_array(each)
+        each.name = each.name.replace("_rows", "")
         assert values.dtype == expected[each.name].dtype, each.name
         np.testing.assert_allclose(values, expected[each.name].reshape(values.shape), rtol=1e-6, err_msg=each.name)
         compared += values.dtype in (np.int8, np.uint8) and values.ndim == 2
@@ -132,6 +140,23 @@ def test_no_linear_layer_and_no_embedding_stays_fp32(fp32_folder: Path, tiny_tas
         assert not [name for _, name in weight_inputs(made)], spelled
         large = [each.name for each in made.graph.initializer if each.data_type == 1 and len(each.dims) > 1]
         assert not large, spelled
+
+
+@pytest.mark.parametrize(
+    ("spelled", "all_int8"),
+    [("quant-qdq", True), ("quant-qop", True), ("quant-dynamic", True), ("quant-qdq:activation_type=int8", False)],
+)
+def test_every_linear_layer_runs_in_int8_unless_activations_are_signed(
+    spelled: str, all_int8: bool, fp32_folder: Path, as_artifact: AsArtifact, context: Context
+) -> None:
+    method(spelled, context.task).compress(as_artifact(fp32_folder, format="onnx-fp32"), context)
+    record = check_int8(context.to / "model.onnx", shape=Shape(1, 16), measured_key="m")
+    assert record is not None
+    if all_int8:
+        assert (record.constant_gemm_share, record.leftover_qdq_pairs) == (1.0, 0)
+    elif platform.machine() == "x86_64":  # Arm has kernels for signed activations
+        assert record.constant_gemm_share < 0.9
+        assert record.leftover_qdq_pairs > 0
 
 
 def test_one_method_on_two_tasks_makes_one_graph(fp32_folder: Path, tiny_task: Task, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from compressbench.errors import BadInput
 from compressbench.methods.method import Context
 from compressbench.methods.quantize.calibration import Ranges, activation_ranges
 from compressbench.methods.quantize.qdq import QuantQdq
-from compressbench.methods.quantize.skeleton import put_codes, take_weights
+from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take_weights
 from compressbench.methods.quantize.static import Quantization, StaticQuantization
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
@@ -99,7 +99,8 @@ def quantized_model(method: Quantization, model: "ModelProto", ranges: Ranges) -
     linear_as_matmul(model)
     for place, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
-    weights = take_weights(model)
+    weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq))
+    ranges = ranges | {f"{name}{ROWS_SUFFIX}": bounds for name, bounds in ranges.items()}
     add_infer_metadata(model)  # shapes are there: without the mark the quantizer writes the model out and infers them
     with _quiet_quantizer():
         quantizer = _quantizer(method, model, ranges, nodes=weights.nodes)

@@ -13,7 +13,10 @@ from compressbench.models.onnx_graph import to_array, to_tensor
 from compressbench.numerics.affine import Codes, asymmetric_codes, symmetric_codes
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
+
+ROWS_SUFFIX = "_rows"
+"""A tensor's name with this added is the same tensor with an axis of length 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,15 @@ class Weights:
     """Names of the nodes that read them."""
 
 
-def take_weights(model: "ModelProto") -> Weights:
-    """Replace the weights of Linear layers and embeddings by one element each, shapes inferred before; returns them."""
+def take_weights(model: "ModelProto", *, rows_as_matrices: bool) -> Weights:
+    """Replace the weights of Linear layers and embeddings by one element each, shapes inferred before; returns them.
+
+    Args:
+        model: fp32; changed.
+        rows_as_matrices: Whether Linear layers on [batch, features] (pooler, classifier) become ones on
+            [batch, 1, features]. ONNX Runtime makes a Gemm of MatMul and Add of rank 2 before it looks for INT8
+            patterns, and then computes it in fp32.
+    """
     from onnx import TensorProto, shape_inference
 
     initializers = {each.name: each for each in model.graph.initializer}
@@ -43,11 +53,45 @@ def take_weights(model: "ModelProto") -> Weights:
         if weight.name not in kept:
             kept[weight.name] = to_array(weight)
             weight.ClearField("raw_data")
-    inferred = shape_inference.infer_shapes(model)  # reads the dims of weights, not their values
-    model.graph.value_info.extend(inferred.graph.value_info)
+    shaped = shape_inference.infer_shapes(model)  # reads the dims of weights, not their values
+    if rows_as_matrices:
+        _rows_as_matrices(model, shaped)
+        shaped = shape_inference.infer_shapes(model)
+    model.graph.value_info.extend(shaped.graph.value_info)
     for name in (*taken.linear, *taken.tables):
         initializers[name].CopyFrom(to_tensor(np.ones((1, 1), dtype=np.float32), name))
     return taken
+
+
+def _rows_as_matrices(model: "ModelProto", shaped: "ModelProto") -> None:
+    """Put a second axis of length 1 before each MatMul of rank 2, and take it off after its bias."""
+    from onnx import helper
+
+    ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in shaped.graph.value_info}
+    weights = {each.name for each in model.graph.initializer}
+    readers = {name: node for node in model.graph.node for name in node.input}
+    axis = "rows_axis"
+    nodes: list[NodeProto] = []
+    closing: dict[str, NodeProto] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in weights and ranks.get(node.input[0]) == 2:
+            row = f"{node.input[0]}{ROWS_SUFFIX}"
+            nodes.append(helper.make_node("Unsqueeze", [node.input[0], axis], [row]))
+            node.input[0] = row
+            follower = readers.get(node.output[0])
+            last = follower if follower is not None and follower.op_type == "Add" else node
+            result = last.output[0]
+            last.output[0] = f"{result}{ROWS_SUFFIX}"
+            closing[last.output[0]] = helper.make_node("Squeeze", [last.output[0], axis], [result])
+        nodes.append(node)
+        if node.output[0] in closing:
+            nodes.append(closing[node.output[0]])
+    if closing:
+        model.graph.initializer.append(to_tensor(np.array([1], dtype=np.int64), axis))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    for place, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{ROWS_SUFFIX}{place}"
 
 
 def put_codes(model: "ModelProto", weights: Weights, *, reduce_range: bool) -> None:
