@@ -36,7 +36,7 @@ def grow_depth(model: Model, *, layers: int) -> Model:
     if layers < have:
         raise InvalidParameter(f"a model of {have} layers cannot grow to {layers}: ask for {have} or more")
     grown = copy.deepcopy(model)
-    encoder = getattr(grown, grown.base_model_prefix, grown).encoder
+    encoder = _encoder(grown)
     stack: list[Any] = []
     for place, layer in enumerate(encoder.layer):
         until = (place + 1) * layers // have
@@ -67,3 +67,111 @@ def _fill(module: Any, *, weight: float) -> None:
 
     constant_(module.weight, weight)
     zeros_(module.bias)
+
+
+def slim_inside(model: Model, *, heads: int) -> Model:
+    """Fewer attention heads of the same size, in place: the layers stay as wide between them. New weights are random.
+
+    `grow_inside` gives the heads back. (The FFN's width is the config's to say.)
+    """
+    for layer in _encoder(model).layer:
+        attention, width = layer.attention, heads * layer.attention.self.attention_head_size
+        for name in ("query", "key", "value"):
+            setattr(
+                attention.self, name, _linear(model.config.hidden_size, width, spread=model.config.initializer_range)
+            )
+        attention.output.dense = _linear(width, model.config.hidden_size, spread=model.config.initializer_range)
+        attention.self.num_attention_heads, attention.self.all_head_size = heads, width
+    return model
+
+
+def grow_inside(model: Model, *, heads: int, intermediate: int, seed: int) -> Model:
+    """A copy of a BERT model with more attention heads and FFN neurons that computes the same.
+
+    What a new head or neuron reads is random; what it writes has weight zero.
+
+    Args:
+        model: A BertModel, or a model that holds one as ``bert``; its heads keep their size.
+        heads: How many each layer of the copy has.
+        intermediate: FFN neurons of each layer of the copy.
+        seed: Of the new weights.
+
+    Raises:
+        InvalidParameter: If there are more heads or neurons already.
+    """
+    import torch
+
+    grown = copy.deepcopy(model)
+    spread = model.config.initializer_range
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in _encoder(grown).layer:
+            attention, width = layer.attention, heads * layer.attention.self.attention_head_size
+            for name in ("query", "key", "value"):
+                setattr(attention.self, name, _more_outputs(getattr(attention.self, name), width, spread=spread))
+            attention.output.dense = _more_inputs(attention.output.dense, width)
+            attention.self.num_attention_heads, attention.self.all_head_size = heads, width
+            layer.intermediate.dense = _more_outputs(layer.intermediate.dense, intermediate, spread=spread)
+            layer.output.dense = _more_inputs(layer.output.dense, intermediate)
+    grown.config.num_attention_heads, grown.config.intermediate_size = heads, intermediate
+    return grown
+
+
+def add_noise(model: Model, *, relative: float, seed: int) -> Model:
+    """Small random values on every weight that is exactly zero, in place, so that new parts do not stay alike.
+
+    Args:
+        model: A grown model; only its Linear weights are looked at.
+        relative: Standard deviation relative to that of new weights in the model's family.
+        seed: Of the noise.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    spread = relative * model.config.initializer_range
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                noise = torch.randn(module.weight.shape, generator=generator) * spread
+                module.weight += noise * (module.weight == 0)
+    return model
+
+
+def _encoder(model: Any) -> Any:
+    return getattr(model, model.base_model_prefix, model).encoder
+
+
+def _linear(inputs: int, outputs: int, *, spread: float) -> Any:
+    from torch import nn
+
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=spread)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _more_outputs(old: Any, count: int, *, spread: float) -> Any:
+    import torch
+
+    _check_growth(old.out_features, count)
+    new = _linear(old.in_features, count, spread=spread)
+    with torch.no_grad():
+        new.weight[: old.out_features] = old.weight
+        new.bias[: old.out_features] = old.bias
+    return new
+
+
+def _more_inputs(old: Any, count: int) -> Any:
+    import torch
+
+    _check_growth(old.in_features, count)
+    new = _linear(count, old.out_features, spread=0.0)
+    with torch.no_grad():
+        new.weight[:, : old.in_features] = old.weight
+        new.bias.copy_(old.bias)
+    return new
+
+
+def _check_growth(have: int, count: int) -> None:
+    if count < have:
+        raise InvalidParameter(f"layers of {have} units inside cannot grow to {count}: ask for {have} or more")

@@ -24,7 +24,7 @@ VOCABULARY_SIZE = 30_522
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FUNCTION_WORDS = (
     "the", "a", "this", "these", "every", "each", "many", "several", "some", "no", "all", "not", "never", "hardly",
-    "ever", "has", "have", "will", "was", "by", "and", "but", "although", "overall", "to", "me", "very", "bit", "itself",
+    "ever", "has", "have", "will", "was", "by", "and", "but", "although", "overall", "to", "me", "very", "bit",
 )  # fmt: skip
 
 
