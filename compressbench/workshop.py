@@ -13,6 +13,7 @@ from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore
 from compressbench.methods.chain import Chain, spell
 from compressbench.methods.method import Compressed, Context, Method
+from compressbench.methods.pretrain import REVISION, make_synthetic_teacher
 from compressbench.models.geometry import Geometry
 from compressbench.models.inspection import relevant_files
 from compressbench.models.onnx_export import EXPORT_LIBRARIES, EXPORT_REVISION
@@ -119,12 +120,10 @@ class Workshop:
         return self._make(recipe, export)
 
     def _generated_teacher(self) -> Artifact:
-        from compressbench.methods import pretrain
-
         rows = {name: synthetic_rows(name, "train") for name in SYNTHETIC_TASKS}
         recipe = Recipe(
             method="pretrain",
-            revision=pretrain.REVISION,
+            revision=REVISION,
             format="torch",
             data_fingerprint="".join(rows[name].fingerprint for name in sorted(rows)),
             libraries=("torch", "transformers"),
@@ -134,7 +133,7 @@ class Workshop:
         )
 
         def write(to: Path) -> Compressed:
-            return pretrain.make_synthetic_teacher(
+            return make_synthetic_teacher(
                 to=to, rows=rows, seed=TRUNK_SEED, threads=self.threads, progress=self.progress
             )
 
