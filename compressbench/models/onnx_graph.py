@@ -44,10 +44,17 @@ def write_model(model: "ModelProto", path: Path) -> None:
     """Write an ONNX file; weights go into ``<name>.data`` beside it where one file cannot hold them."""
     import onnx
 
-    if sum(len(each.raw_data) for each in model.graph.initializer) < ONE_FILE_BYTES:
+    if weight_bytes(model) < ONE_FILE_BYTES:
         path.write_bytes(model.SerializeToString())
     else:
-        onnx.save_model(model, str(path), save_as_external_data=True, location=path.name + EXTERNAL_SUFFIX)
+        kept = onnx.ModelProto()
+        kept.CopyFrom(model)  # saving takes the weights out of what it is given
+        onnx.save_model(kept, str(path), save_as_external_data=True, location=path.name + EXTERNAL_SUFFIX)
+
+
+def weight_bytes(model: "ModelProto") -> int:
+    """Bytes of all initializers."""
+    return sum(len(each.raw_data) for each in model.graph.initializer)
 
 
 def model_files(path: Path) -> list[Path]:

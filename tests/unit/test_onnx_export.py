@@ -199,6 +199,7 @@ def test_weights_beyond_one_file_go_beside_it(
     (tmp_path / "large").mkdir()
     large = tmp_path / "large/model.onnx"
     write_model(model, large)
+    assert model.SerializeToString() == read_model(path).SerializeToString()
     assert [each.name for each in model_files(large)] == ["model.onnx", "model.onnx.data"]
     assert model_files(path) == [path]
     np.testing.assert_array_equal(logits_of_onnx(large), before)

@@ -23,6 +23,7 @@ from compressbench.harness.int8_check import check_int8
 from compressbench.harness.shapes import Shape
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context, Method
+from compressbench.methods.quantize import calibration
 from compressbench.methods.quantize.calibration import activation_ranges, draw_rows
 from compressbench.methods.quantize.rewriting import activations, quantized_model
 from compressbench.methods.quantize.static import Quantization
@@ -171,15 +172,20 @@ def test_one_method_on_two_tasks_makes_one_graph(fp32_folder: Path, tiny_task: T
     assert keys[0][1] != keys[1][1]
 
 
-def test_ranges_are_the_extremes_over_all_rows_padding_included(fp32_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_ranges_are_the_extremes_over_all_rows_padding_included(
+    in_memory: bool, fp32_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = read_model(fp32_folder / "model.onnx")
     tensors = activations(model, outputs=True)
     encoded = encode_rows(
         draw_tiny_rows(count=21, seed=2), tokenizer_path=fp32_folder / "tokenizer.json", max_length=32
     )
-    found = activation_ranges(
-        fp32_folder / "model.onnx", encoded, tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet()
-    )
+    before = model.SerializeToString(deterministic=True)
+    monkeypatch.setattr(calibration, "ONE_FILE_BYTES", 2**31 if in_memory else 0)
+    found = activation_ranges(model, encoded, tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet())
+    assert bool(list(tmp_path.iterdir())) is not in_memory
+    assert model.SerializeToString(deterministic=True) == before
     wanted = tensors[:-1]  # the last is the output itself
     for name in wanted:
         model.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressbench.errors import InvalidParameter
-from compressbench.models.onnx_graph import read_model, write_model
-from compressbench.prediction import EncodedRows, batches_by_length, encode_rows
+from compressbench.models.onnx_graph import ONE_FILE_BYTES, weight_bytes, write_model
+from compressbench.prediction import EncodedRows, batches_by_length
 from compressbench.progress import Progress
 from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 BATCH_SIZE = 8
 Ranges = dict[str, tuple[float, float]]
@@ -30,13 +31,14 @@ def draw_rows(train: Rows, *, count: int, seed: int) -> Rows:
     return train.take(np.sort(np.random.default_rng(seed).permutation(len(train))[:count]))
 
 
-def encode_for(rows: Rows, *, tokenizer_path: Path, max_length: int) -> EncodedRows:
-    """Token ids as prediction makes them, so that calibration sees what the model will see."""
-    return encode_rows(rows, tokenizer_path=tokenizer_path, max_length=max_length)
-
-
 def activation_ranges(
-    onnx_path: Path, encoded: EncodedRows, *, tensors: Sequence[str], threads: int, workplace: Path, progress: Progress
+    model: "ModelProto",
+    encoded: EncodedRows,
+    *,
+    tensors: Sequence[str],
+    threads: int,
+    workplace: Path,
+    progress: Progress,
 ) -> Ranges:
     """Smallest and largest value that each tensor takes over all rows, padded as in a batch.
 
@@ -44,26 +46,16 @@ def activation_ranges(
     with the rows.
 
     Args:
-        onnx_path: The fp32 model.
+        model: fp32; the same afterwards.
         encoded: Rows to run.
         tensors: Names of float tensors of the graph.
         threads: For ONNX Runtime.
-        workplace: A folder for the widened graph.
+        workplace: A folder for a model that protobuf cannot hold in one piece.
         progress: Told of each row.
     """
-    from onnxruntime import InferenceSession
-
-    from compressbench.runtimes.onnxruntime import session_options
-
-    model = read_model(onnx_path)
-    _add_extremes(model, tensors)
-    widened = workplace / "calibration.onnx"
-    write_model(model, widened)
-    del model
-    options = session_options(threads=threads)
-    session = InferenceSession(str(widened), options, providers=["CPUExecutionProvider"])
+    session = _session_with_extremes(model, tensors, threads=threads, workplace=workplace)
     inputs = [each.name for each in session.get_inputs()]
-    outputs = [each.name for each in session.get_outputs()][1:]
+    outputs = [each.name for each in session.get_outputs()][-2 * len(tensors) :]
     low = np.full(len(tensors), np.inf)
     high = np.full(len(tensors), -np.inf)
     with progress.stage("calibrate", total=len(encoded)) as advance:
@@ -73,6 +65,29 @@ def activation_ranges(
             low, high = np.minimum(low, found[0::2]), np.maximum(high, found[1::2])
             advance(len(indices))
     return {name: (float(low[place]), float(high[place])) for place, name in enumerate(tensors)}
+
+
+def _session_with_extremes(
+    model: "ModelProto", tensors: Sequence[str], *, threads: int, workplace: Path
+) -> "InferenceSession":
+    """A session of the model with two more outputs a tensor, handed over in memory where that is possible."""
+    from onnxruntime import InferenceSession
+
+    from compressbench.runtimes.onnxruntime import session_options
+
+    graph = model.graph
+    node_count, output_count = len(graph.node), len(graph.output)
+    _add_extremes(model, tensors)
+    try:
+        if weight_bytes(model) < ONE_FILE_BYTES:
+            content: bytes | str = model.SerializeToString()
+        else:
+            write_model(model, workplace / "calibration.onnx")
+            content = str(workplace / "calibration.onnx")
+        return InferenceSession(content, session_options(threads=threads), providers=["CPUExecutionProvider"])
+    finally:
+        del graph.node[node_count:]
+        del graph.output[output_count:]
 
 
 def _add_extremes(model: "ModelProto", tensors: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ def quantize_folder(method: Quantization, source: Artifact, context: Context, *,
                 calibration, tokenizer_path=onnx_path.parent / TOKENIZER_NAME, max_length=context.task.max_length
             )
             ranges = activation_ranges(
-                onnx_path,
+                model,
                 encoded,
                 tensors=tensors,
                 threads=context.threads,
