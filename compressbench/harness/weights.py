@@ -26,6 +26,7 @@ ZERO_POINT_INPUT = {
     "MatMulIntegerToFloat": (1, 5), "QLinearMatMul": (3, 5), "QGemm": (3, 5),
 }  # fmt: skip
 """Operator: position of the weight codes, position of their zero point."""
+DYNAMIC = "DynamicQuantizeLinear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,14 @@ def weights_of(model: "ModelProto") -> Iterator[Weight]:
     """Every parameter tensor of a model once: weights, biases, embeddings; no scales, zero points or constants."""
     graph = model.graph
     initializers = {each.name: each for each in graph.initializer}
-    sources = {node.output[0]: node for node in graph.node}
+    sources = {name: node for node in graph.node for name in node.output}
     grids, linear, zero_points, scaled = set(), set(), {}, set()
     for node in graph.node:
         names = list(node.input)
         grids |= {names[place] for place in GRID_INPUTS.get(node.op_type, ()) if place < len(names)}
+        # Dynamic quantization multiplies a weight's scale by the one that was just found for the activations.
+        if node.op_type == "Mul" and any(sources[name].op_type == DYNAMIC for name in names if name in sources):
+            grids |= set(names)
         if node.op_type in ZERO_POINT_INPUT:
             codes, zero_point = ZERO_POINT_INPUT[node.op_type]
             if zero_point < len(names) and names[zero_point] in initializers:

@@ -21,6 +21,7 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter
 from compressbench.harness.int8_check import check_int8
 from compressbench.harness.shapes import Shape
+from compressbench.harness.weights import weights_of
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context, Method
 from compressbench.methods.quantize import calibration
@@ -158,6 +159,26 @@ def test_every_linear_layer_runs_in_int8_unless_activations_are_signed(
     elif platform.machine() == "x86_64":  # Arm has kernels for signed activations
         assert record.constant_gemm_share < 0.9
         assert record.leftover_qdq_pairs > 0
+
+
+@pytest.mark.parametrize("spelled", ["quant-qdq", "quant-qop", "quant-dynamic", "quant-dynamic:per_channel=false"])
+def test_parameters_are_counted_as_in_fp32_and_pruned_weights_stay_zero(
+    spelled: str, fp32_folder: Path, tiny_task: Task
+) -> None:
+    def counted(model: onnx.ModelProto) -> tuple[int, int]:
+        weights = list(weights_of(model))
+        return sum(each.count for each in weights), sum(each.count for each in weights if each.is_linear)
+
+    model = read_model(fp32_folder / "model.onnx")
+    tensor = next(each for each in model.graph.initializer if each.name.endswith("0.intermediate.dense.weight"))
+    values = numpy_helper.to_array(tensor).copy()
+    values[::2] = 0.0
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    before = counted(model)
+    made = quantized_model(method(spelled, tiny_task), model, some_ranges(model, outputs=True))
+    assert counted(made) == before
+    found = {each.name.removesuffix("_quantized"): each.nonzero_count for each in weights_of(made)}
+    assert found[tensor.name] <= values.size // 2
 
 
 def test_one_method_on_two_tasks_makes_one_graph(fp32_folder: Path, tiny_task: Task, tmp_path: Path) -> None:
