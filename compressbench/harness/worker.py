@@ -7,6 +7,7 @@ process.
 """
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -62,7 +63,11 @@ def settle(
 
 
 def serve() -> None:
-    """Answer requests until standard input ends."""
+    """Answer requests until standard input ends.
+
+    Ctrl-C reaches every process of the terminal; the one that started this one decides what it means.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = json.loads(sys.stdin.readline())
     try:
         onnx_path = Path(request["onnx_path"])
