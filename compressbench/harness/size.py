@@ -24,7 +24,7 @@ LEVEL, FAST_LEVEL = 19, 1
 FLOPS_TOKENS = 128
 WHOLE_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 512 * 1024
-BLOCK_COUNT = 16
+BLOCK_COUNT = 8
 
 
 def measure_size(onnx_path: Path, *, measured_key: str, progress: Progress) -> SizeRecord:
