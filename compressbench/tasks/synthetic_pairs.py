@@ -105,19 +105,45 @@ class Claim:
         return " ".join(word for word in words if word)
 
 
-EDITS = ("quantifier", "subject", "adjective", "object", "place", "verb", "other object")
+EDITS = ("quantifier", "subject", "adjective", "object", "place", "verb")
 
 
 def entailment_texts(rng: random.Random, *, entailed: bool) -> tuple[str, str]:
     """A premise and a hypothesis that follows from it, or does not."""
     while True:
-        premise = _claim(rng)
-        hypothesis, follows = premise, True
+        premise = hypothesis = _claim(rng)
         for edit in rng.sample(EDITS, rng.choice((1, 1, 2))):
-            hypothesis, step_follows = _edited(hypothesis, edit, rng)
-            follows = follows and step_follows
-        if follows == entailed and hypothesis != premise:
+            hypothesis = _edited(hypothesis, edit, rng)
+        if follows(premise, hypothesis) == entailed:
             return str(premise), str(hypothesis)
+
+
+def follows(premise: Claim, hypothesis: Claim) -> bool:
+    """Whether the hypothesis is true wherever the premise is; there is someone of every kind and look."""
+    widened = (_within(premise.subject, hypothesis.subject), hypothesis.adjective in (None, premise.adjective))
+    narrowed = (_within(hypothesis.subject, premise.subject), premise.adjective in (None, hypothesis.adjective))
+    more_is_said = _does(hypothesis, as_much_as=premise)
+    less_is_said = _does(premise, as_much_as=hypothesis)
+    match premise.quantifier, hypothesis.quantifier:
+        case "every", "every":
+            return all(narrowed) and less_is_said
+        case "some", "some":
+            return all(widened) and less_is_said
+        case "no", "no":
+            return all(narrowed) and more_is_said
+        case "every", "some":  # true of whoever is both
+            return all(wide or narrow for wide, narrow in zip(widened, narrowed, strict=True)) and less_is_said
+    return False
+
+
+def _within(part: Noun | str, whole: Noun | str) -> bool:
+    return part == whole or (isinstance(part, Noun) and part.kind == whole)
+
+
+def _does(claim: Claim, *, as_much_as: Claim) -> bool:
+    """Whether what `claim` says is done is at least what the other says."""
+    other = as_much_as
+    return claim.verb == other.verb and _within(claim.object, other.object) and other.place in (None, claim.place)
 
 
 def _claim(rng: random.Random) -> Claim:
@@ -131,34 +157,21 @@ def _claim(rng: random.Random) -> Claim:
     )
 
 
-def _edited(claim: Claim, edit: str, rng: random.Random) -> tuple[Claim, bool]:
-    """The claim with one edit, and whether the edited claim follows from it (each kind has members)."""
-    narrow_subject_follows = claim.quantifier in ("every", "no")
-    wide_predicate_follows = claim.quantifier != "no"
+def _edited(claim: Claim, edit: str, rng: random.Random) -> Claim:
+    """The claim with one thing about it changed."""
     if edit == "quantifier":
-        if claim.quantifier == "every":
-            quantifier = rng.choice(("some", "some", "no"))
-        else:
-            quantifier = rng.choice([each for each in ("every", "some", "no") if each != claim.quantifier])
-        return dataclasses.replace(claim, quantifier=quantifier), (claim.quantifier, quantifier) == ("every", "some")
+        others = {"every": ("some", "some", "no"), "some": ("every", "no"), "no": ("every", "some")}
+        return dataclasses.replace(claim, quantifier=rng.choice(others[claim.quantifier]))
     if edit == "subject":
-        narrower = isinstance(claim.subject, str)
-        subject = _moved(claim.subject, rng)
-        return dataclasses.replace(claim, subject=subject), narrower == narrow_subject_follows
+        return dataclasses.replace(claim, subject=_moved(claim.subject, rng))
     if edit == "adjective":
-        narrower = claim.adjective is None
-        adjective = rng.choice(list(ADJECTIVES)) if narrower else None
-        return dataclasses.replace(claim, adjective=adjective), narrower == narrow_subject_follows
+        return dataclasses.replace(claim, adjective=None if claim.adjective else rng.choice(list(ADJECTIVES)))
     if edit == "object":
-        narrower = isinstance(claim.object, str)
-        return dataclasses.replace(claim, object=_moved(claim.object, rng)), narrower != wide_predicate_follows
+        move = _other if rng.random() < 0.4 else _moved
+        return dataclasses.replace(claim, object=move(claim.object, rng))
     if edit == "place":
-        narrower = claim.place is None
-        place = _place(rng) if narrower else None
-        return dataclasses.replace(claim, place=place), narrower != wide_predicate_follows
-    if edit == "verb":
-        return dataclasses.replace(claim, verb=rng.choice([each for each in VERBS if each != claim.verb])), False
-    return dataclasses.replace(claim, object=rng.choice([each for each in NOUNS if each != claim.object])), False
+        return dataclasses.replace(claim, place=None if claim.place else _place(rng))
+    return dataclasses.replace(claim, verb=rng.choice([each for each in VERBS if each != claim.verb]))
 
 
 def _moved(thing: Noun | str, rng: random.Random) -> Noun | str:
@@ -166,3 +179,9 @@ def _moved(thing: Noun | str, rng: random.Random) -> Noun | str:
     if isinstance(thing, str):
         return rng.choice([noun for noun in NOUNS if noun.kind == thing])
     return thing.kind
+
+
+def _other(thing: Noun | str, rng: random.Random) -> Noun:
+    """Another noun, not of the kind where the thing is a kind."""
+    kind = thing if isinstance(thing, str) else thing.kind
+    return rng.choice([noun for noun in NOUNS if noun != thing and (noun.kind != kind or isinstance(thing, Noun))])

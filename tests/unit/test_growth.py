@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from compressbench.errors import InvalidParameter
-from compressbench.models.growth import grow_depth
+from compressbench.models.growth import add_noise, grow_depth, grow_inside, slim_inside
 
 
 def tiny_config(layers: int, *, seed: int = 0) -> BertConfig:
@@ -77,3 +77,32 @@ def test_it_saves_and_loads_as_any_bert(tmp_path: object) -> None:
 def test_shrinking_is_refused() -> None:
     with pytest.raises(InvalidParameter, match="a model of 3 layers cannot grow to 2: ask for 3 or more"):
         grow_depth(BertModel(tiny_config(3)), layers=2)
+
+
+@settings(deadline=None, max_examples=10)
+@given(heads=st.integers(1, 3), more=st.integers(0, 30), seed=st.integers(0, 99))
+def test_more_heads_and_neurons_change_nothing_and_fit_a_plain_bert(heads: int, more: int, seed: int) -> None:
+    slim = shaken(slim_inside(BertModel(tiny_config(2, seed=seed)), heads=heads))
+    grown = grow_inside(slim, heads=3, intermediate=40 + more, seed=seed)
+    with torch.inference_mode():
+        before = slim(**INPUTS).last_hidden_state
+        torch.testing.assert_close(grown(**INPUTS).last_hidden_state, before, rtol=1e-4, atol=1e-4)
+        plain = BertModel(grown.config).eval()
+        plain.load_state_dict(grown.state_dict())
+        torch.testing.assert_close(plain(**INPUTS).last_hidden_state, before, rtol=1e-4, atol=1e-4)
+
+
+def test_fewer_neurons_are_refused() -> None:
+    with pytest.raises(InvalidParameter, match="layers of 40 units inside cannot grow to 39: ask for 40 or more"):
+        grow_inside(BertModel(tiny_config(1)), heads=3, intermediate=39, seed=0)
+
+
+def test_noise_falls_on_zeros_alone() -> None:
+    model = grow_depth(shaken(BertModel(tiny_config(1))), layers=2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    after = add_noise(model, relative=0.1, seed=0).state_dict()
+    was_zero = before["encoder.layer.1.output.dense.weight"] == 0
+    assert was_zero.all()
+    assert float(after["encoder.layer.1.output.dense.weight"].std()) == pytest.approx(0.03, rel=0.1)
+    kept = [name for name, tensor in before.items() if "LayerNorm" in name or "bias" in name or "layer.0" in name]
+    assert all(before[name].equal(after[name]) for name in kept)
