@@ -10,14 +10,29 @@ import pytest
 
 BERT_BASE_PARAMETERS = 109_483_778  # 12 layers, 768, 3072, vocabulary 30,522, pooler, two classes
 TINYBERT4_PARAMETERS = 14_350_874
+# The models and the procedure are the main job's; only the rows that each stage trains on are fewer.
+PLAN = """
+methods = ["distill", "quant-qdq", "prune"]
+tasks = ["synthetic-sentiment"]
+shapes = ["1x128"]
+
+[parameters.finetune]
+train_rows = 256
+
+[parameters.distill]
+train_rows = 800
+
+[parameters.prune]
+train_rows = 64
+"""
 
 
 @pytest.mark.timeout(1500)
 def test_the_main_job_on_one_task(tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "compressbench", "run", "--methods", "distill,quant-qdq,prune",
-        "--tasks", "synthetic-sentiment", "--shapes", "1x128", "--out", "run",
+        sys.executable, "-m", "compressbench", "run", "--plan", "plan.toml", "--out", "run",
     ]  # fmt: skip
+    (tmp_path / "plan.toml").write_text(PLAN)
     answer = subprocess.run(
         command,
         cwd=tmp_path,
@@ -29,7 +44,7 @@ def test_the_main_job_on_one_task(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert "not GLUE" in answer.stdout
     assert "same graph" in answer.stdout
-    rows = {row["chain"]: row for row in json.loads((tmp_path / "run/comparison.json").read_text())["rows"]}
+    rows = {row["method"]: row for row in json.loads((tmp_path / "run/comparison.json").read_text())["rows"]}
     assert list(rows) == ["baseline", "distill", "quant-qdq", "prune"]
     baseline, distilled, quantized, pruned = rows.values()
 
@@ -46,7 +61,7 @@ def test_the_main_job_on_one_task(tmp_path: Path) -> None:
 
     # Generated rows: about half are of one class, 6 % of the labels are flipped.
     assert 0.65 < baseline["primary_score"] < 0.96
-    assert distilled["retention_above_chance"] > 0.3
+    assert distilled["retention_above_chance"] > 0.2
     for row in rows.values():
         latency = row["latency"]["onnxruntime"]["1x128"]
         assert latency["samples"] >= 15
