@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compressbench.cli.options import PATH, data_options, machine_options
+
+if TYPE_CHECKING:
+    from compressbench.artifacts.artifact import Artifact
+    from compressbench.cli.setting import Setting
+    from compressbench.methods.chain import Chain
 
 
 @click.command()
@@ -27,56 +32,68 @@ def compress_command(**values: Any) -> int:
     """
     from compressbench.cli.setting import check_empty, open_setting
     from compressbench.errors import BadInput
-    from compressbench.foreign import open_model
     from compressbench.methods.chain import parse_chain
-    from compressbench.methods.method import Method
-    from compressbench.models.geometry import Geometry
-    from compressbench.plan_parts import check_geometries
-    from compressbench.registry import method_named
-    from compressbench.teacher import fitting_teacher, inspect_teacher, teacher_sources
+    from compressbench.teacher import inspect_teacher
 
     chain = parse_chain(values["chain"])
-    target: Path = values["to"]
-    check_empty(target)
+    check_empty(values["to"])
     own_labels = None
     if values["train"] and values["teacher"]:
         own_labels = inspect_teacher(values["teacher"], offline=values["offline"]).labels
     setting = open_setting(values, label_names=own_labels)
-    task, workshop = setting.data.task, setting.workshop
     seeds = setting.options.seeds
     if len(seeds) != 1:
         raise BadInput(f"--seeds {values['seeds']}: one artifact has one seed")
-    finetune: Method = method_named("finetune")()
-    teacher_source = (
-        None
-        if values["source"]
-        else teacher_sources(values["teacher"], tasks=[task], offline=values["offline"])[task.name]
-    )
-    if teacher_source is None:
-        source = open_model(values["source"], task=task, workshop=workshop, offline=values["offline"])
+    source, teacher = _source_and_teacher(chain, setting, values, seed=seeds[0])
+    artifact = setting.workshop.chain(chain, setting.data, source=source, teacher=teacher, seed=seeds[0])
+    _copy_whole(artifact.path, values["to"])
+    made = artifact.manifest
+    click.echo(f"{values['to']}: {made.chain} on {setting.data.task.name}, {made.format}, key {made.key}")
+    return 0
+
+
+def _source_and_teacher(
+    chain: Chain, setting: Setting, values: dict[str, Any], *, seed: int
+) -> tuple[Artifact, Artifact]:
+    """What the first method compresses, and the fine-tuned teacher; both are checked against the chain first.
+
+    Raises:
+        BadInput: If the source is of a format or geometry that the chain cannot take.
+    """
+    from compressbench.errors import BadInput, listed
+    from compressbench.foreign import open_model
+    from compressbench.models.geometry import Geometry
+    from compressbench.plan_parts import check_geometries
+    from compressbench.registry import method_named
+    from compressbench.teacher import teacher_sources
+
+    task, workshop, offline = setting.data.task, setting.workshop, values["offline"]
+    source = None
+    if values["source"]:
+        source = open_model(values["source"], task=task, workshop=workshop, offline=offline)
         if source.format not in chain[0].consumes:
             raise BadInput(
-                f"--source {values['source']} is {source.format}; {chain[0].name} takes "
-                f"{' or '.join(sorted(chain[0].consumes))}"
+                f"--source {values['source']} is {source.format}; {chain[0].name} takes {listed(chain[0].consumes)}"
             )
         check_geometries(chain, Geometry(**source.manifest.geometry))
-        teacher = source
-        if values["teacher"]:
-            given = fitting_teacher(inspect_teacher(values["teacher"], offline=values["offline"]), task)
-            teacher = workshop.teacher(given, setting.data, finetune=finetune, seed=seeds[0])
-    else:
-        check_geometries(chain, teacher_source.geometry)
+        if not values["teacher"]:
+            return source, source
+    given = teacher_sources(values["teacher"], tasks=[task], offline=offline)[task.name]
+    if source is None:
+        check_geometries(chain, given.geometry)
         if chain[0].name == "finetune":
-            source = teacher = workshop.source_model(teacher_source)
-        else:
-            source = teacher = workshop.teacher(teacher_source, setting.data, finetune=finetune, seed=seeds[0])
-    artifact = workshop.chain(chain, setting.data, source=source, teacher=teacher, seed=seeds[0])
-    partial = target.with_name(f".{target.name}.partial")
+            source = workshop.source_model(given)
+            return source, source
+    teacher = workshop.teacher(given, setting.data, finetune=method_named("finetune")(), seed=seed)
+    return source or teacher, teacher
+
+
+def _copy_whole(folder: Path, to: Path) -> None:
+    """Copy a folder so that `to` appears complete or not at all."""
+    partial = to.with_name(f".{to.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(artifact.path, partial)
-    if target.exists():
-        target.rmdir()
-    partial.rename(target)
-    click.echo(f"{target}: {artifact.manifest.chain} on {task.name}, {artifact.format}, key {artifact.key}")
-    return 0
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, partial)
+    if to.exists():
+        to.rmdir()
+    partial.rename(to)

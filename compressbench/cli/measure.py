@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compressbench.cli.options import PATH, data_options, machine_options, refuse_precision
+
+if TYPE_CHECKING:
+    from compressbench.cli.setting import Setting
+    from compressbench.measuring import Measurable
+    from compressbench.records.schema import CellRecord
 
 
 @click.command()
@@ -28,29 +34,27 @@ def measure_command(**values: Any) -> int:
     compressbench measure student/ model.onnx --task CoLA --data-dir GLUE --baseline teacher/
     """
     from compressbench.cli.setting import check_empty, open_setting
-    from compressbench.environment import describe_environment
-    from compressbench.foreign import open_measurable
-    from compressbench.ledger import Ledger
-    from compressbench.measuring import Measurable, Measuring
-    from compressbench.records.log import LOG_NAME, RecordLog
-    from compressbench.records.schema import CellRecord
-    from compressbench.reporting.comparison import comparison
-    from compressbench.reporting.console import print_comparison
-    from compressbench.reporting.run_folder import ENVIRONMENT_NAME
-    from compressbench.reporting.writers import write_reports
 
     refuse_precision(values["precision"])
-    out: Path | None = values["out"]
-    if out:
-        check_empty(out)
+    if values["out"]:
+        check_empty(values["out"], option="--out")
     setting = open_setting(values)
-    data = setting.data
     baseline = values["baseline"] or values["paths"][0]
-    sources = list(dict.fromkeys((baseline, *values["paths"])))
-    models: dict[str, Measurable] = {
+    models = _open_models(dict.fromkeys((baseline, *values["paths"])), setting, values)
+    for split in setting.data.task.dev_splits:
+        setting.data.rows(split)
+    _measure(models, baseline, setting, out=values["out"])
+    return 0
+
+
+def _open_models(sources: Iterable[str], setting: Setting, values: dict[str, Any]) -> dict[str, Measurable]:
+    """Every model by the path it was named by; nothing is measured before all of them are found."""
+    from compressbench.foreign import open_measurable
+
+    return {
         source: open_measurable(
             source,
-            task=data.task,
+            task=setting.data.task,
             workshop=setting.workshop,
             offline=values["offline"],
             file_name=values["file_name"],
@@ -58,8 +62,21 @@ def measure_command(**values: Any) -> int:
         )
         for source in sources
     }
-    for split in data.task.dev_splits:
-        data.rows(split)
+
+
+def _measure(models: dict[str, Measurable], baseline: str, setting: Setting, *, out: Path | None) -> None:
+    """Measure all, show the table, and leave records and reports in `out`."""
+    from rich.console import Console
+
+    from compressbench.environment import describe_environment
+    from compressbench.ledger import Ledger
+    from compressbench.measuring import Measuring
+    from compressbench.records.log import LOG_NAME, RecordLog
+    from compressbench.reporting.comparison import comparison
+    from compressbench.reporting.console import print_comparison
+    from compressbench.reporting.run_folder import ENVIRONMENT_NAME
+    from compressbench.reporting.writers import write_reports
+
     environment = describe_environment(threads=setting.workshop.threads)
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -73,29 +90,32 @@ def measure_command(**values: Any) -> int:
         runtimes=setting.options.runtimes,
         progress=setting.progress,
     )
-    measuring.describe_task(data)
+    measuring.describe_task(setting.data)
     for source, model in models.items():
-        measuring.model(model, data)
-        is_baseline = source == baseline
-        ledger.add(
-            CellRecord(
-                task=data.task.name,
-                method="baseline" if is_baseline else source,
-                chain="baseline" if is_baseline else source,
-                seed=0,
-                parameters={},
-                artifact_key=model.key,
-                artifact_path=str(model.onnx_path.parent.absolute()),
-                format="onnx-int8" if ledger.index.int8_of(model.key) else "onnx-fp32",
-                measured_key=model.key,
-                budget={},
-            )
-        )
+        measuring.model(model, setting.data)
+        name = "baseline" if source == baseline else source
+        is_int8 = bool(ledger.index.int8_of(model.key))
+        ledger.add(_cell(model, name=name, task=setting.data.task.name, is_int8=is_int8))
     measuring.latencies(models.values())
     result = comparison(ledger.records, environment=environment, folder=out or Path())
     if out:
         write_reports(result, out, ("json", "md", "csv", "html"))
-    from rich.console import Console
-
     print_comparison(result, Console())
-    return 0
+
+
+def _cell(model: Measurable, *, name: str, task: str, is_int8: bool) -> CellRecord:
+    """The row of a model of which nothing is known but its file."""
+    from compressbench.records.schema import CellRecord
+
+    return CellRecord(
+        task=task,
+        method=name,
+        chain=name,
+        seed=0,
+        parameters={},
+        artifact_key=model.key,
+        artifact_path=str(model.onnx_path.parent.absolute()),
+        format="onnx-int8" if is_int8 else "onnx-fp32",
+        measured_key=model.key,
+        budget={},
+    )

@@ -68,11 +68,11 @@ def open_data(values: Mapping[str, Any], options: Options, *, label_names: tuple
     return load_task_data(task, data_dir=options.data_dir, offline=options.offline)
 
 
-def check_empty(folder: Path) -> None:
-    """Refuse a `--to` that is a file or holds something.
+def check_empty(folder: Path, *, option: str = "--to") -> None:
+    """Refuse a target that is a file or holds something.
 
     Raises:
         BadInput: If it does.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"--to {folder} is not empty: give a new or empty folder")
+        raise BadInput(f"{option} {folder} is not empty: give a new or empty folder")

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -41,6 +41,14 @@ class Subject:
     measured_key: str
     graph_key: str
     onnx_path: Path
+
+
+class Block(NamedTuple):
+    """One model at one shape in one round: several runs in a row."""
+
+    subject: Subject
+    shape: str
+    round: int
 
 
 @dataclass(kw_only=True)
@@ -75,6 +83,12 @@ class Worker:
         if "error" in answer:
             raise CompressbenchError(answer["error"])
         return answer
+
+    def run(self, shape: str) -> list[int]:
+        """Nanoseconds of one block's runs, after one untimed run and a pause for the other workers' threads."""
+        time.sleep(IDLE_S)
+        samples_ns: list[int] = self.ask({"shape": shape, "count": self.runs[shape]})["samples_ns"]
+        return samples_ns
 
     def settle(self, shape: str) -> None:
         """Warm one shape up until it is steady, and size its blocks by it."""
@@ -116,54 +130,55 @@ def measure_latency(
         CompressbenchError: If a worker process dies.
     """
     known = {(each.measured_key, each.shape, each.round) for each in done if each.runtime == runtime}
-    rng = np.random.default_rng(seed)
-    schedule = [list(part) for part in np.array_split(np.arange(rounds), generations)]
-    missing = sum(
-        (subject.measured_key, str(shape), each) not in known
-        for subject in subjects
-        for shape in shapes
-        for each in range(rounds)
-    )
-    if not missing:
+    schedule = _schedule(subjects, shapes, rounds=rounds, generations=generations, known=known, seed=seed)
+    if not any(schedule):
         return
     with ExitStack() as stack:
         stack.enter_context(_one_campaign_at_a_time(progress))
         inputs_path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "inputs.npz"
         arrays: dict[str, Any] = latency_inputs([subject.onnx_path for subject in subjects], shapes)
         np.savez(inputs_path, **arrays)
-        advance = stack.enter_context(progress.stage("latency", total=missing))
-        for generation, part in enumerate(schedule):
-            blocks = [
-                [
-                    (subject, str(shape), int(each))
-                    for subject in subjects
-                    for shape in shapes
-                    if (subject.measured_key, str(shape), int(each)) not in known
-                ]
-                for each in part
-            ]
-            wanted = [subject for subject in subjects if any(subject == block[0] for each in blocks for block in each)]
+        advance = stack.enter_context(progress.stage("latency", total=sum(map(len, schedule))))
+        for generation, blocks in enumerate(schedule):
+            wanted = [subject for subject in subjects if any(subject == block.subject for block in blocks)]
             with _workers(wanted, threads=threads, inputs_path=inputs_path, shapes=shapes) as workers:
-                for each in blocks:
-                    for place in rng.permutation(len(each)):
-                        subject, shape_text, number = each[place]
-                        worker = workers[subject.measured_key]
-                        time.sleep(IDLE_S)
-                        answer = worker.ask({"shape": shape_text, "count": worker.runs[shape_text]})
-                        on_record(
-                            LatencyRecord(
-                                session=session,
-                                measured_key=subject.measured_key,
-                                graph_key=subject.graph_key,
-                                runtime=runtime,
-                                shape=shape_text,
-                                threads=threads,
-                                process=generation,
-                                round=number,
-                                samples_ns=answer["samples_ns"],
-                            )
+                for block in blocks:
+                    samples_ns = workers[block.subject.measured_key].run(block.shape)
+                    on_record(
+                        LatencyRecord(
+                            session=session,
+                            measured_key=block.subject.measured_key,
+                            graph_key=block.subject.graph_key,
+                            runtime=runtime,
+                            shape=block.shape,
+                            threads=threads,
+                            process=generation,
+                            round=block.round,
+                            samples_ns=samples_ns,
                         )
-                        advance()
+                    )
+                    advance()
+
+
+def _schedule(
+    subjects: Sequence[Subject],
+    shapes: Sequence[Shape],
+    *,
+    rounds: int,
+    generations: int,
+    known: Container[tuple[str, str, int]],
+    seed: int,
+) -> list[list[Block]]:
+    """The blocks still to be measured, by generation: round after round, shuffled within each."""
+    rng = np.random.default_rng(seed)
+    schedule = []
+    for part in np.array_split(np.arange(rounds), generations):
+        blocks = []
+        for number in map(int, part):
+            these = [Block(subject, str(shape), number) for subject in subjects for shape in shapes]
+            blocks += [these[place] for place in rng.permutation(len(these))]
+        schedule.append([each for each in blocks if (each.subject.measured_key, each.shape, each.round) not in known])
+    return schedule
 
 
 @contextmanager
