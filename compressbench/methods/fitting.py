@@ -9,6 +9,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from compressbench.errors import MethodFailed
+from compressbench.methods.fit_savings import only_rows_in_use, plain_attention
 from compressbench.methods.training import (
     autocast,
     encoded_batches,
@@ -77,30 +78,31 @@ def fit_classifier(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     total_steps = epochs * steps_per_epoch(len(encoded), batch_size=batch_size)
-    model.to(device).train()
-    optimizer = make_optimizer([model], learning_rate=learning_rate, weight_decay=weight_decay, device=device)
-    schedule = linear_schedule(optimizer, total_steps=total_steps, warmup_fraction=warmup_fraction)
-    measure = loss or (squared_error if is_regression else functional.cross_entropy)
-    inputs_taken = accepted_inputs(model)
-    step = 0
-    with progress.stage(stage_name, total=total_steps) as advance:
-        for epoch in range(epochs):
-            _call(on_epoch_start, epoch)
-            for indices, batch in encoded_batches(encoded, batch_size=batch_size, rng=rng, device=device):
-                with autocast(device=device, precision=precision):
-                    logits = model(**{name: batch[name] for name in inputs_taken}).logits
-                value = measure(logits.float(), torch.from_numpy(labels[indices]).to(device))
-                step += 1
-                shown = _finite(value, step=step, learning_rate=learning_rate)
-                value.backward()
-                _call(before_step)
-                nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad(set_to_none=True)
-                _call(after_step)
-                advance(note=f"loss {shown:.3f}")
-    model.to("cpu").eval()
+    with only_rows_in_use(model, encoded) as numbered, plain_attention(model, encoded, device=device):
+        model.to(device).train()
+        optimizer = make_optimizer([model], learning_rate=learning_rate, weight_decay=weight_decay, device=device)
+        schedule = linear_schedule(optimizer, total_steps=total_steps, warmup_fraction=warmup_fraction)
+        measure = loss or (squared_error if is_regression else functional.cross_entropy)
+        inputs_taken = accepted_inputs(model)
+        step = 0
+        with progress.stage(stage_name, total=total_steps) as advance:
+            for epoch in range(epochs):
+                _call(on_epoch_start, epoch)
+                for indices, batch in encoded_batches(numbered, batch_size=batch_size, rng=rng, device=device):
+                    with autocast(device=device, precision=precision):
+                        logits = model(**{name: batch[name] for name in inputs_taken}).logits
+                    value = measure(logits.float(), torch.from_numpy(labels[indices]).to(device))
+                    step += 1
+                    shown = _finite(value, step=step, learning_rate=learning_rate)
+                    value.backward()
+                    _call(before_step)
+                    nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+                    optimizer.step()
+                    schedule.step()
+                    optimizer.zero_grad(set_to_none=True)
+                    _call(after_step)
+                    advance(note=f"loss {shown:.3f}")
+        model.to("cpu").eval()
     return {"epochs": epochs, "steps": step, "rows": len(encoded)}
 
 

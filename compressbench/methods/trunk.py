@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_LENGTH = 128
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 1.0
+IDLE_SCALE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +112,14 @@ def train_trunk(
 
 
 def spread_vocabulary(model: BertModel, encoded: EncodedTasks, *, vocabulary: int, seed: int) -> BertModel:
-    """The model over the whole vocabulary: learned pieces at their ids, the rest as random as the learned ones began.
+    """The model over the whole vocabulary: learned pieces at their ids, the rest small and random.
 
-    In place: the model's word embeddings are replaced.
+    In place: the model's word embeddings are replaced. The rest is small so that whoever looks for the table's
+    principal directions finds those of what was learned, not of thirty thousand rows that mean nothing.
     """
     learned = model.embeddings.word_embeddings.weight.detach()
     generator = torch.Generator().manual_seed(seed)
-    table = torch.randn(vocabulary, learned.shape[1], generator=generator) * learned.std()
+    table = torch.randn(vocabulary, learned.shape[1], generator=generator) * learned.std() * IDLE_SCALE
     ids = torch.from_numpy(encoded.pieces)
     table[ids] = learned
     pad_id = int(ids[0])

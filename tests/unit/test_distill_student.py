@@ -10,9 +10,9 @@ from compressbench.methods.distill.student import (
     Projections,
     least_squares,
     new_student,
-    only_rows_in_use,
     principal_basis,
 )
+from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.models.geometry import Geometry, geometry_of
 from compressbench.models.loading import load_classifier
 from compressbench.prediction import EncodedRows

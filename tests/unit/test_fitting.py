@@ -89,3 +89,16 @@ def test_gradients_masked_before_the_step_do_not_count_in_the_norm(
 def test_squared_error_is_the_mean_over_rows() -> None:
     logits, labels = torch.tensor([[1.0], [3.0]]), torch.tensor([2.0, 5.0], dtype=torch.float64)
     assert float(squared_error(logits, labels)) == pytest.approx((1 + 4) / 2)
+
+
+def test_pieces_no_row_holds_keep_their_embeddings(
+    encoded: EncodedRows, tiny_rows: Rows, tiny_classifier: Path
+) -> None:
+    model = load_classifier(tiny_classifier)
+    table = model.get_input_embeddings()
+    before = table.weight.detach().clone()
+    fit_classifier(model, encoded, tiny_rows.labels, progress=Quiet(), **SETTINGS)
+    assert model.get_input_embeddings() is table
+    moved = set((table.weight != before).any(dim=1).nonzero().flatten().tolist())
+    held = {piece for ids in encoded.input_ids for piece in ids}
+    assert moved == held - {encoded.pad_id}

@@ -72,7 +72,7 @@ def test_learned_pieces_return_to_their_ids(tmp_path: Path) -> None:
     table = spread_vocabulary(trunk, encoded, vocabulary=30_522, seed=0).embeddings.word_embeddings.weight
     assert table[torch.from_numpy(encoded.pieces)].equal(learned)
     idle = np.setdiff1d(np.arange(30_522), encoded.pieces)
-    assert float(table[idle].detach().std()) == pytest.approx(float(learned.std()), rel=0.01)
+    assert float(table[idle].detach().std()) == pytest.approx(0.05 * float(learned.std()), rel=0.01)
 
 
 def test_the_trunk_learns_a_plain_rule(tmp_path: Path) -> None:

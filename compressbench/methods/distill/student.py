@@ -1,18 +1,13 @@
 """The student: a small BERT with the teacher's vocabulary, the maps into the teacher's widths, and how both begin."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from compressbench.models.geometry import Geometry
 from compressbench.models.loading import quiet_transformers
-from compressbench.prediction import EncodedRows
 
 Init = Literal["principal", "random"]
 RIDGE = 1e-4
@@ -114,33 +109,3 @@ def least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
     ridge = RIDGE * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype)
     weights: Tensor = torch.linalg.solve(moments + ridge, inputs.T @ outputs)
     return weights.float()
-
-
-@contextmanager
-def only_rows_in_use(student: BertForSequenceClassification, encoded: EncodedRows) -> Iterator[EncodedRows]:
-    """Train with a word-embedding table of only the pieces that `encoded` holds; yields the rows in its numbers.
-
-    A piece that no training row holds never gets a gradient, so its row stays as it began either way (weight
-    decay aside). Leaving it out saves the optimizer most of its work: two thirds of TinyBERT4's parameters are rows
-    of this table.
-    """
-    embeddings = student.bert.embeddings
-    whole: nn.Embedding = embeddings.word_embeddings
-    pieces = np.unique(np.concatenate([*map(np.asarray, encoded.input_ids), [encoded.pad_id]])).astype(np.int64)
-    numbers = np.zeros(whole.num_embeddings, dtype=np.int64)
-    numbers[pieces] = np.arange(len(pieces))
-    used = torch.from_numpy(pieces)
-    small = nn.Embedding(len(pieces), whole.embedding_dim, padding_idx=int(numbers[encoded.pad_id]))
-    with torch.no_grad():
-        small.weight.copy_(whole.weight[used])
-    embeddings.word_embeddings = small
-    try:
-        yield replace(
-            encoded,
-            input_ids=[numbers[np.asarray(ids)].tolist() for ids in encoded.input_ids],
-            pad_id=int(numbers[encoded.pad_id]),
-        )
-    finally:
-        with torch.no_grad():
-            whole.weight[used] = small.weight.detach().to(whole.weight)
-        embeddings.word_embeddings = whole

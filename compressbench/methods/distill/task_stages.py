@@ -10,8 +10,9 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
 from compressbench.methods.distill.loop import LossWeights, StageSettings, learn_answers, learn_layers
-from compressbench.methods.distill.student import new_student, only_rows_in_use
+from compressbench.methods.distill.student import new_student
 from compressbench.methods.distill.teacher_outputs import GIB, TeacherOutputs, WantedLayers
+from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.methods.fitted import sampled_rows
 from compressbench.methods.method import Context
 from compressbench.models.geometry import Geometry
