@@ -10,20 +10,10 @@ import pytest
 
 BERT_BASE_PARAMETERS = 109_483_778  # 12 layers, 768, 3072, vocabulary 30,522, pooler, two classes
 TINYBERT4_PARAMETERS = 14_350_874
-# The models and the procedure are the main job's; only the rows that each stage trains on are fewer.
 PLAN = """
 methods = ["distill", "quant-qdq", "prune"]
 tasks = ["synthetic-sentiment"]
 shapes = ["1x128"]
-
-[parameters.finetune]
-train_rows = 256
-
-[parameters.distill]
-train_rows = 800
-
-[parameters.prune]
-train_rows = 64
 """
 
 
