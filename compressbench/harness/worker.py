@@ -1,9 +1,9 @@
 """A measuring process: holds one model, and runs a block of it whenever a line on standard input asks.
 
 Protocol, one JSON object a line. First line in: ``{"onnx_path", "threads", "inputs_path"}``, answered by
-``{"ready": true}`` or ``{"error": text}``. Then ``{"shape", "count"}`` runs one untimed and `count` timed runs,
-answered by ``{"samples_ns"}``; ``{"shape", "settle"}`` warms the shape up until it is steady. End of input ends the
-process.
+``{"ready": true}`` or ``{"error": text}``. Then ``{"shape", "warmup", "count"}`` runs `warmup` untimed and `count`
+timed runs, answered by ``{"samples_ns"}``; ``{"shape", "settle"}`` warms the shape up until it is steady. End of input
+ends the process.
 """
 
 import json
@@ -22,7 +22,7 @@ from compressbench.runtimes.onnxruntime import OrtModel, open_model
 STEADY_SPREAD = 0.05
 """A shape is steady when the medians of its last two windows differ by less than this share."""
 WINDOW = 3
-SETTLE_MAX_S = 4.0
+SETTLE_MAX_S = 2.0
 
 
 def sample_latency(
@@ -90,7 +90,9 @@ def _samples(model: OrtModel, arrays: dict[str, np.ndarray], request: dict[str, 
     def run_once() -> object:
         return model(arrays)
 
-    return settle(run_once) if request.get("settle") else sample_latency(run_once, warmup=1, count=request["count"])
+    if request.get("settle"):
+        return settle(run_once)
+    return sample_latency(run_once, warmup=request["warmup"], count=request["count"])
 
 
 def _read_inputs(path: Path, model: OrtModel) -> dict[str, dict[str, np.ndarray]]:
