@@ -14,6 +14,7 @@ from compressbench.ledger import Ledger
 from compressbench.models.onnx_export import graph_key
 from compressbench.progress import Progress
 from compressbench.records.schema import GraphRecord, LatencyRecord, TaskRecord
+from compressbench.runtimes.onnxruntime import NAME as ONNXRUNTIME
 from compressbench.tasks.data import TaskData
 
 
@@ -74,14 +75,17 @@ class Measuring:
                     progress=self.progress,
                 )
                 self.ledger.add(record)
+        told = {(record.runtime, record.shape) for record in index.int8_of(model.key)}
+        if model.key in index.sizes and not told:
+            return  # measured before, and found to hold no INT8 operator
+        for shape in self.shapes:
+            if (ONNXRUNTIME, str(shape)) not in told:
+                share = check_int8(model.onnx_path, shape=shape, measured_key=model.key)
+                if share is None:
+                    break
+                self.ledger.add(share)
         if model.key not in index.sizes:
             self.ledger.add(measure_size(model.onnx_path, measured_key=model.key, progress=self.progress))
-        told = {(record.runtime, record.shape) for record in self.ledger.index.int8_of(model.key)}
-        for shape in self.shapes:
-            if ("onnxruntime", str(shape)) not in told:
-                record_int8 = check_int8(model.onnx_path, shape=shape, measured_key=model.key)
-                if record_int8 is not None:
-                    self.ledger.add(record_int8)
 
     def latencies(self, models: Iterable[Measurable]) -> None:
         """One interleaved campaign over the distinct graphs among the models; blocks already measured are kept."""
