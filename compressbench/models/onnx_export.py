@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressbench.artifacts.artifact import ONNX_NAME
 from compressbench.environment import major_minor
 from compressbench.errors import MethodFailed
 from compressbench.models.onnx_graph import (
@@ -41,7 +42,6 @@ OPSET = 20  # the first with Gelu as one operator
 MASKED = -10000.0
 TOLERANCE = 1e-4
 """Largest difference between a logit of the graph and PyTorch's, relative to the largest logit (or to 1)."""
-ONNX_NAME = "model.onnx"
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NOT_IN_THE_GRAPH = frozenset({
     "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "architectures", "_name_or_path",
@@ -175,7 +175,7 @@ def _exported(model: "PreTrainedModel", *, simple_mask: bool) -> "ModelProto":
             return logits
 
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
-    with _eager_attention(model), _quiet_exporter():
+    with _eager_attention(model), quiet_libraries():
         try:
             program = torch.onnx.export(
                 Logits().eval(),
@@ -243,8 +243,8 @@ def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """No warnings and no log lines; the exporter has many, none of them about the model."""
+def quiet_libraries() -> Iterator[None]:
+    """No warnings and no log lines; exporter and quantizer have many, none of them about the model."""
     disabled: Any = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -2,9 +2,6 @@
 
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +12,7 @@ from compressbench.methods.quantize.calibration import Ranges, activation_ranges
 from compressbench.methods.quantize.qdq import QuantQdq
 from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take_weights
 from compressbench.methods.quantize.static import Quantization, StaticQuantization
+from compressbench.models.onnx_export import quiet_libraries
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
     linear_as_matmul,
@@ -102,7 +100,7 @@ def quantized_model(method: Quantization, model: "ModelProto", ranges: Ranges) -
     weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq))
     ranges = ranges | {f"{name}{ROWS_SUFFIX}": bounds for name, bounds in ranges.items()}
     add_infer_metadata(model)  # shapes are there: without the mark the quantizer writes the model out and infers them
-    with _quiet_quantizer():
+    with quiet_libraries():
         quantizer = _quantizer(method, model, ranges, nodes=weights.nodes)
         quantizer.quantize_model()
         quantizer.model.topological_sort()
@@ -157,18 +155,3 @@ def _as_onnx(source: Artifact, context: Context, *, workplace: Path) -> Path:
     exported.mkdir()
     export_classifier(source.path, to=exported, progress=context.progress)
     return exported / ONNX_NAME
-
-
-@contextmanager
-def _quiet_quantizer() -> Iterator[None]:
-    """No log lines; the quantizer's advice is for models that come with unknown shapes and names."""
-    import logging
-
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
