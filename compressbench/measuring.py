@@ -85,7 +85,9 @@ class Measuring:
                     break
                 self.ledger.add(share)
         if model.key not in index.sizes:
-            self.ledger.add(measure_size(model.onnx_path, measured_key=model.key, progress=self.progress))
+            flops = self.ledger.index.flops_of(model.key)
+            size = measure_size(model.onnx_path, measured_key=model.key, progress=self.progress, flops=flops)
+            self.ledger.add(size)
 
     def latencies(self, models: Iterable[Measurable]) -> None:
         """One interleaved campaign over the distinct graphs among the models; blocks already measured are kept."""

@@ -27,8 +27,14 @@ BLOCK_BYTES = 512 * 1024
 BLOCK_COUNT = 8
 
 
-def measure_size(onnx_path: Path, *, measured_key: str, progress: Progress) -> SizeRecord:
+def measure_size(onnx_path: Path, *, measured_key: str, progress: Progress, flops: int | None = None) -> SizeRecord:
     """Count one model; scales, zero points and graph constants are no parameters.
+
+    Args:
+        onnx_path: Any ONNX classifier.
+        measured_key: Of the model, for the record.
+        progress: Told of each step.
+        flops: Of its graph, where another model with the same graph was counted; None: counted here.
 
     Raises:
         BadInput: If the file is no ONNX model.
@@ -36,8 +42,7 @@ def measure_size(onnx_path: Path, *, measured_key: str, progress: Progress) -> S
     files = model_files(onnx_path)
     with progress.stage("size", total=2) as advance:
         weights = list(weights_of(read_model(onnx_path)))
-        # A model made for shorter rows is counted at the longest it takes.
-        gemms = profiled_graph(onnx_path, Shape(1, min(FLOPS_TOKENS, longest_input(onnx_path))))[1]
+        flops = count_flops(onnx_path) if flops is None else flops
         advance()
         compressed = sum(compressed_bytes(path) for path in files)
         advance()
@@ -50,8 +55,14 @@ def measure_size(onnx_path: Path, *, measured_key: str, progress: Progress) -> S
         nonzero_count=sum(weight.nonzero_count for weight in weights),
         linear_count=sum(weight.count for weight in linear),
         linear_nonzero_count=sum(weight.nonzero_count for weight in linear),
-        flops=2 * sum(gemm.multiply_adds for gemm in gemms),
+        flops=flops,
     )
+
+
+def count_flops(onnx_path: Path) -> int:
+    """Twice the multiply-adds of one row of 128 tokens; of the longest row where a model takes only shorter ones."""
+    shape = Shape(1, min(FLOPS_TOKENS, longest_input(onnx_path)))
+    return 2 * sum(gemm.multiply_adds for gemm in profiled_graph(onnx_path, shape)[1])
 
 
 def compressed_bytes(path: Path) -> int:

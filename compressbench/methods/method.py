@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -45,8 +45,6 @@ class Context:
     progress: Progress = field(default_factory=Quiet)
     teacher: Artifact | None = None
     """The fine-tuned teacher of the run (torch), whatever the source is."""
-    as_onnx: Callable[[Artifact], Artifact] | None = None
-    """Exports a torch artifact, or finds the export in the store; None: the method exports by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

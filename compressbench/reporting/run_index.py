@@ -56,8 +56,16 @@ class RunIndex:
         """INT8 shares of a model, or of another with the same graph: they are the graph's."""
         if measured_key in self.int8:
             return self.int8[measured_key]
-        graph = self.graphs.get(measured_key)
-        return next((found for key, found in self.int8.items() if graph and self.graphs.get(key) == graph), ())
+        return next((found for key, found in self.int8.items() if self._have_one_graph(key, measured_key)), ())
+
+    def flops_of(self, measured_key: str) -> int | None:
+        """FLOPs of a model's graph, counted on it or on another model with the same graph; None: not counted yet."""
+        sizes = self.sizes.items()
+        return next((size.flops for key, size in sizes if self._have_one_graph(key, measured_key)), None)
+
+    def _have_one_graph(self, one: str, other: str) -> bool:
+        graph = self.graphs.get(one)
+        return graph is not None and graph == self.graphs.get(other)
 
 
 def index_records(records: Iterable[Record]) -> RunIndex:

@@ -61,10 +61,10 @@ def row_label(row: dict[str, Any], *, with_seed: bool = False) -> str:
 
 
 def places_of(rows: Sequence[dict[str, Any]], key: str = "latency") -> list[tuple[str, str]]:
-    """Runtimes and shapes that any row has, in order."""
-    return list(
-        dict.fromkeys((runtime, shape) for row in rows for runtime, shapes in row[key].items() for shape in shapes)
-    )
+    """Runtimes and shapes that any row has: runtimes as they come, the smaller shapes first."""
+    found = dict.fromkeys((runtime, shape) for row in rows for runtime, shapes in row[key].items() for shape in shapes)
+    runtimes = list(dict.fromkeys(runtime for runtime, _ in found))
+    return sorted(found, key=lambda place: (runtimes.index(place[0]), [int(size) for size in place[1].split("x")]))
 
 
 def metric_name(metric: str) -> str:
@@ -95,7 +95,8 @@ def format_budget(budget: dict[str, float]) -> str:
     for unit in ("epochs", "steps", "rows"):
         counts = [value for name, value in budget.items() if name.endswith(unit)]
         if counts:
-            return f"{'/'.join(f'{count:g}' for count in counts)} {unit}"
+            shown = "/".join(f"{count:g}" for count in counts)
+            return f"{shown} {unit.removesuffix('s') if counts == [1] else unit}"
     return NONE
 
 

@@ -3,16 +3,14 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from compressbench.errors import BadInput, listed
+from compressbench.models.hub import connection_problem, first_line
 from compressbench.tasks.glue import GLUE_SOURCES, HUB_DATASET
 from compressbench.tasks.task import Rows, Task
-
-CONNECT_TIMEOUT_S = 10.0
 
 
 def hub_rows(task: Task, split: str, *, offline: bool = False) -> Rows:
@@ -27,14 +25,14 @@ def hub_rows(task: Task, split: str, *, offline: bool = False) -> Rows:
         BadInput: If there is no network and nothing was fetched before; it says what to do.
     """
     source = GLUE_SOURCES[task.name]
-    problem = "--offline forbids it" if offline else _connection_problem()
+    problem = "--offline forbids it" if offline else connection_problem()
     try:
         with _offline_mode(is_offline=problem is not None), _bars_on_terminals_only():
             import datasets
 
             table = datasets.load_dataset(HUB_DATASET, source.hub_config, split=source.hub_splits[split])
     except Exception as error:  # the client raises a dozen kinds, and the mend is one
-        raise BadInput(_unreachable(task, problem or f"the hub answers {_told(error)}")) from error
+        raise BadInput(_unreachable(task, problem or f"the hub answers {first_line(error)}")) from error
     return _rows(task, split, table)
 
 
@@ -75,26 +73,6 @@ def _unreachable(task: Task, problem: str) -> str:
         f"{task.name} was not fetched from the hub before, and {problem}: give --data-dir DIR with {needed} in "
         f"DIR/{task.name}/, or run once with a network (what was fetched is kept)"
     )
-
-
-@cache
-def _connection_problem() -> str | None:
-    """Why the hub cannot be reached; asked once, because its client tries for half a minute before it gives up."""
-    from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import HTTPError as ConnectionFailed  # type: ignore[attr-defined]
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE forbids it"
-    try:
-        get_session().head(constants.ENDPOINT, timeout=CONNECT_TIMEOUT_S)
-    except (ConnectionFailed, OSError) as error:
-        return f"{constants.ENDPOINT} cannot be reached ({_told(error)})"
-    return None
-
-
-def _told(error: Exception) -> str:
-    first_line = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first_line[:160]}".removesuffix(": ")
 
 
 @contextmanager

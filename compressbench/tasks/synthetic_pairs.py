@@ -17,7 +17,7 @@ from compressbench.tasks.synthetic_words import (
     Verb,
 )
 
-CHANGES = ("negation", "negation", "detail", "detail", "roles", "agent", "patient", "verb")
+CHANGES = ("negation", "negation", "detail", "detail", "detail", "detail", "roles", "agent", "verb")
 """What sets two sentences of a pair apart, as often as it stands here."""
 
 
@@ -60,13 +60,15 @@ def _changed(event: Event, rng: random.Random) -> Event:
     if change == "negation":
         return dataclasses.replace(event, negated=not event.negated)
     if change == "detail":
+        if rng.random() < 0.5:
+            return dataclasses.replace(event, time=None if event.time else rng.choice(list(TIMES)))
         return dataclasses.replace(event, place=None if event.place else _place(rng))
     if change == "roles":
         return dataclasses.replace(event, agent=event.patient, patient=event.agent)
     if change == "verb":
         return dataclasses.replace(event, verb=rng.choice([each for each in VERBS if each != event.verb]))
     noun = rng.choice([each for each in AGENTS if each not in (event.agent, event.patient)])
-    return dataclasses.replace(event, agent=noun) if change == "agent" else dataclasses.replace(event, patient=noun)
+    return dataclasses.replace(event, agent=noun)
 
 
 def _place(rng: random.Random) -> str:
@@ -105,7 +107,19 @@ class Claim:
         return " ".join(word for word in words if word)
 
 
-EDITS = ("quantifier", "subject", "adjective", "object", "place", "verb")
+EDITS = (
+    "quantifier",
+    "quantifier",
+    "subject",
+    "subject",
+    "adjective",
+    "adjective",
+    "object",
+    "object",
+    "place",
+    "place",
+    "verb",
+)
 
 
 def entailment_texts(rng: random.Random, *, entailed: bool) -> tuple[str, str]:
@@ -167,7 +181,7 @@ def _edited(claim: Claim, edit: str, rng: random.Random) -> Claim:
     if edit == "adjective":
         return dataclasses.replace(claim, adjective=None if claim.adjective else rng.choice(list(ADJECTIVES)))
     if edit == "object":
-        move = _other if rng.random() < 0.4 else _moved
+        move = _other if rng.random() < 0.3 else _moved
         return dataclasses.replace(claim, object=move(claim.object, rng))
     if edit == "place":
         return dataclasses.replace(claim, place=None if claim.place else _place(rng))

@@ -293,19 +293,6 @@ def test_a_quantized_source_is_refused(
     assert not list(again.to.iterdir())
 
 
-def test_the_export_of_the_run_is_used_where_there_is_one(
-    context: Context, tiny_classifier: Path, fp32_folder: Path, as_artifact: AsArtifact
-) -> None:
-    asked = []
-
-    def as_onnx(source: Artifact) -> Artifact:
-        asked.append(source.path)
-        return as_artifact(fp32_folder, format="onnx-fp32")
-
-    method("quant-dynamic", context.task).compress(as_artifact(tiny_classifier), replace(context, as_onnx=as_onnx))
-    assert asked == [tiny_classifier]
-
-
 def test_pairs_and_token_types_calibrate_too(fp32_folder: Path, as_artifact: AsArtifact, context: Context) -> None:
     single = draw_tiny_rows(count=140, seed=8)
     pairs = Rows(first=single.first, second=single.first[::-1], labels=single.labels)

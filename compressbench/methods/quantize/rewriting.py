@@ -68,7 +68,11 @@ def quantize_folder(method: Quantization, source: Artifact, context: Context, *,
                 workplace=Path(folder),
                 progress=context.progress,
             )
-        write_model(quantized_model(method, model, ranges), context.to / ONNX_NAME)
+        with context.progress.stage(f"quantize {context.task.name}", total=2) as advance:
+            made = quantized_model(method, model, ranges)
+            advance()
+            write_model(made, context.to / ONNX_NAME)
+            advance()
         for path in onnx_path.parent.iterdir():
             if path.suffix in (".json", ".txt") and path.name != "artifact.json":
                 shutil.copyfile(path, context.to / path.name)
@@ -147,8 +151,6 @@ def _as_onnx(source: Artifact, context: Context, *, workplace: Path) -> Path:
     """The source's fp32 ONNX model: its own, or an export of it."""
     if source.format != "torch":
         return source.onnx_path
-    if context.as_onnx is not None:
-        return context.as_onnx(source).onnx_path
     from compressbench.models.onnx_export import export_classifier
 
     exported = workplace / "exported"
