@@ -11,6 +11,7 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.keys import Recipe
 from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore
+from compressbench.memory import freed_memory_kept
 from compressbench.methods.chain import Chain, spell
 from compressbench.methods.method import Compressed, Context, Method
 from compressbench.methods.pretrain import REVISION, make_synthetic_teacher
@@ -164,7 +165,8 @@ class Workshop:
         recipe = recipe.salted(self.fresh)
 
         def fill(folder: Path) -> Manifest:
-            made = write(folder)
+            with freed_memory_kept():
+                made = write(folder)
             manifest = recipe.manifest(
                 geometry=asdict(made.geometry), budget=made.budget, warnings=made.warnings, target=made.target
             )

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "compressbench"
 FLOORS = (
     {"errors"},
-    {"units", "stats", "registry", "environment", "progress"},
+    {"units", "stats", "registry", "environment", "memory", "progress"},
     {"artifacts", "records", "numerics"},
     {"models", "tasks", "runtimes"},
     {"prediction"},

@@ -1,0 +1,36 @@
+"""Freed memory is reused inside, and given back afterwards."""
+
+import ctypes
+import resource
+import sys
+
+import pytest
+import torch
+
+from compressbench.memory import freed_memory_kept
+
+BLOCK_NUMBERS = 8 * 1024 * 1024
+PAGES = 4 * BLOCK_NUMBERS // resource.getpagesize()
+
+
+def faults_of_steps(count: int) -> int:
+    """Page faults of steps that each allocate a few blocks and free them, as training does."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        blocks = [torch.empty(BLOCK_NUMBERS // part).fill_(1.0) for part in (1, 2, 4)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_steps_reuse_memory_inside_and_map_it_anew_outside() -> None:
+    with freed_memory_kept():
+        faults_of_steps(8)  # the heap grows until the blocks of a step fit into what the last one freed
+        inside = faults_of_steps(8)
+    outside = faults_of_steps(8)
+    is_glibc = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+    assert not is_glibc or (inside < PAGES and outside > 8 * PAGES)
+
+
+def test_an_error_inside_comes_out() -> None:
+    with pytest.raises(KeyError), freed_memory_kept():
+        raise KeyError("x")
