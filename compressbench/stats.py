@@ -196,6 +196,32 @@ def paired_bootstrap(
     )
 
 
+def retained_interval(
+    metric: WeightedMetric,
+    baseline: np.ndarray,
+    candidate: np.ndarray,
+    constant: np.ndarray,
+    references: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+) -> tuple[float, float] | None:
+    """Percentile interval of (candidate - constant) / (baseline - constant), all three scored on each resample of rows.
+
+    None where the baseline is no better than the constant answer in so many resamples that a quotient has no
+    finite interval at this confidence (Fieller 1954 has the same case).
+    """
+    scores, resampled = _bootstrap(metric, [baseline, candidate, constant], references, seed=seed, resamples=resamples)
+    gained, kept = (np.append(resampled[place] - resampled[2], scores[place] - scores[2]) for place in (0, 1))
+    defined = gained > 0
+    if not defined[-1] or (~defined).mean() > (1 - confidence) / 2:
+        return None
+    ratios = kept[defined] / gained[defined]
+    low, high = _percentile_interval(ratios, confidence)
+    return min(low, float(ratios[-1])), max(high, float(ratios[-1]))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for testing them all (Holm 1979), in the given order."""
     count, running = len(p_values), 0.0

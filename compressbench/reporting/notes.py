@@ -31,7 +31,7 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
     if any(row["retention"] is not None for row in rows):
         notes.append(
             "Retention: score / teacher's score; above chance: both less the score of the best constant answer. "
-            "The 95 % of a score is over dev rows, not over seeds; p is paired against the teacher's answers, "
+            "Their 95 % are over dev rows, not over seeds; p is paired against the teacher's answers, "
             "adjusted for all rows by Holm."
         )
     machine = _machine(comparison["environment"])

@@ -31,6 +31,7 @@ from compressbench.reporting.scoring import (
     agreement_of,
     chance_score,
     primary_score,
+    retention_interval,
     score_difference,
     score_interval,
     scores_of,
@@ -143,7 +144,7 @@ def _score_part(
     part: Row = {
         "scores": {},
         **dict.fromkeys(("primary_score", "score_interval", "retention", "retention_above_chance")),
-        **dict.fromkeys(("score_p_value", "score_p_value_holm", "agreement")),
+        **dict.fromkeys(("retention_above_chance_interval", "score_p_value", "score_p_value_holm", "agreement")),
     }
     answers = split_answers(cell, index)
     if not answers:
@@ -162,7 +163,7 @@ def _score_part(
     if teacher:
         part.update(_against_teacher(metric, part["primary_score"], main, next(iter(teacher.values())), warnings))
     if cell.chain == BASELINE:
-        part.update(score_p_value=None, agreement=None)
+        part.update(retention_above_chance_interval=None, score_p_value=None, agreement=None)
     return part
 
 
@@ -179,6 +180,7 @@ def _against_teacher(
     return {
         "retention": score / before if before > 0 else None,
         "retention_above_chance": (score - chance) / (before - chance) if before > chance else None,
+        "retention_above_chance_interval": retention_interval(metric, teacher, main),
         "score_p_value": difference.p_value if difference else None,
         "agreement": agreement_of(teacher, main),
     }

@@ -15,6 +15,7 @@ from compressbench.stats import (
     bootstrap_interval,
     mcnemar_p,
     paired_bootstrap,
+    retained_interval,
     wilson_interval,
 )
 from compressbench.tasks.scores import compute_scores, task_scores
@@ -145,6 +146,23 @@ def score_difference(metric: str, baseline: Answers, candidate: Answers) -> Diff
         weighted, baseline.predictions, candidate.predictions, baseline.references, seed=BOOTSTRAP_SEED
     )
     return replace(found, p_value=mcnemar_p(*flips(baseline, candidate))) if metric == "accuracy" else found
+
+
+def retention_interval(metric: str, baseline: Answers, candidate: Answers) -> tuple[float, float] | None:
+    """95 % interval over dev rows of retention above chance; None where the teacher may be no better than chance."""
+    weighted = weighted_metric(metric, class_count=len(baseline.labels))
+    if weighted is None:
+        return None
+    values, counts = np.unique(baseline.references, return_counts=True)
+    constant = np.full_like(baseline.predictions, values[counts.argmax()])
+    return retained_interval(
+        weighted,
+        baseline.predictions,
+        candidate.predictions,
+        constant,
+        baseline.references,
+        seed=BOOTSTRAP_SEED,
+    )
 
 
 def flips(baseline: Answers, candidate: Answers) -> tuple[int, int]:

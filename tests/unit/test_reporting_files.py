@@ -53,7 +53,7 @@ class TestScreen:
         assert header in lines
         assert any(line.startswith("distill 54.82 13.1 % 50.43 6.8") for line in lines)
         assert any(
-            line.startswith("Model Accuracy 95 % F1 Retention above chance p (Holm) Agreement") for line in lines
+            line.startswith("Model Accuracy 95 % F1 Retention above chance [95 %] p (Holm) Agreement") for line in lines
         )
 
     @pytest.mark.parametrize("width", [100, 110, 140])

@@ -32,7 +32,7 @@ ROW_KEYS = {
     "task", "method", "chain", "seed", "parameters", "artifact", "size_bytes", "compressed_bytes", "compression_ratio",
     "parameter_count", "nonzero_count", "sparsity", "linear_sparsity", "flops", "latency", "speedup",
     "speedup_over_onnxruntime", "scores", "primary_score", "score_interval", "retention", "retention_above_chance",
-    "score_p_value", "score_p_value_holm", "agreement", "int8", "budget", "warnings",
+    "retention_above_chance_interval", "score_p_value", "score_p_value_holm", "agreement", "int8", "budget", "warnings",
 }  # fmt: skip
 FOLDER = Path("/runs/one")
 
@@ -235,6 +235,8 @@ class TestScores:
         assert row["retention_above_chance"] == pytest.approx(
             (row["primary_score"] - chance) / (teacher["primary_score"] - chance)
         )
+        low, high = row["retention_above_chance_interval"]
+        assert low < row["retention_above_chance"] < high
         correlated = all_rows["CoLA", "distill", 1]
         assert correlated["retention_above_chance"] == correlated["retention"]  # chance is 0 for a correlation
 
@@ -242,6 +244,7 @@ class TestScores:
         row = all_rows["MRPC", "baseline", 1]
         assert (row["retention"], row["retention_above_chance"], row["compression_ratio"]) == (1.0, 1.0, 1.0)
         assert row["score_p_value"] is row["score_p_value_holm"] is row["agreement"] is None
+        assert row["retention_above_chance_interval"] is None
 
     def test_flips_and_mcnemar(self, all_rows: dict[Any, dict[str, Any]]) -> None:
         truth = references("MRPC", "dev")

@@ -19,6 +19,7 @@ from compressbench.stats import (
     paired_bootstrap,
     percentile,
     ratio_interval,
+    retained_interval,
     unpaired_ratio_interval,
     wilson_interval,
 )
@@ -205,6 +206,21 @@ class TestBootstrap:
         found = paired_bootstrap(matthews_correlation, self.good, other, self.truth, seed=0)
         assert found.p_value > 0.05
         assert found.low < 0 < found.high
+
+    def test_what_is_retained_agrees_with_resampled_rows(self) -> None:
+        constant = np.full_like(self.truth, np.bincount(self.truth).argmax())
+        rows = np.random.default_rng(7).integers(0, 400, size=(4000, 400))
+        right = [(model[rows] == self.truth[rows]).mean(axis=1) for model in (self.good, self.poor, constant)]
+        expected = np.quantile((right[1] - right[2]) / (right[0] - right[2]), [0.025, 0.975])
+        found = retained_interval(accuracy, self.good, self.poor, constant, self.truth, seed=0)
+        assert found == pytest.approx(expected, abs=0.02)
+
+    def test_nothing_is_retained_of_a_teacher_that_may_be_no_better_than_chance(self) -> None:
+        constant = np.full_like(self.truth, 1)
+        barely = constant.copy()
+        barely[np.flatnonzero(self.truth == 0)[:2]] = 0  # a seventh of the resamples holds neither row
+        assert retained_interval(accuracy, barely, self.poor, constant, self.truth, seed=0) is None
+        assert retained_interval(accuracy, constant, self.poor, constant, self.truth, seed=0) is None
 
     def test_agrees_with_scipys_bootstrap_of_rows(self) -> None:
         expected = scipy_stats.bootstrap(
