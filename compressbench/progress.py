@@ -19,8 +19,8 @@ class Advance(Protocol):
 class Progress(Protocol):
     """Where long work says how far it is."""
 
-    def stage(self, name: str, *, total: int) -> AbstractContextManager[Advance]:
-        """Open a stage of `total` steps; the context yields the function that advances it."""
+    def stage(self, name: str, *, total: int, done: int = 0) -> AbstractContextManager[Advance]:
+        """Open a stage of `total` steps, `done` of them long ago; the context yields the function that advances it."""
 
     def say(self, text: str) -> None:
         """Print one line above whatever bar is shown."""
@@ -37,7 +37,7 @@ class Quiet:
         self.durations_s: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str, *, total: int) -> Iterator[Advance]:  # noqa: ARG002
+    def stage(self, name: str, *, total: int, done: int = 0) -> Iterator[Advance]:  # noqa: ARG002
         """See `Progress.stage`."""
 
         def advance(steps: int = 1, *, note: str = "") -> None:
@@ -64,18 +64,18 @@ class Lines(Quiet):
         print(text, file=self._stream, flush=True)
 
     @contextmanager
-    def stage(self, name: str, *, total: int) -> Iterator[Advance]:
+    def stage(self, name: str, *, total: int, done: int = 0) -> Iterator[Advance]:
         """See `Progress.stage`."""
-        start = time.perf_counter()
-        done, told = 0, start
+        start = told = time.perf_counter()
+        done_before = done
 
         def advance(steps: int = 1, *, note: str = "") -> None:
             nonlocal done, told
             done += steps
             now = time.perf_counter()
-            if now - told >= self._every_s and 0 < done < total:
+            if now - told >= self._every_s and done_before < done < total:
                 told = now
-                left = format_seconds((now - start) / done * (total - done))
+                left = format_seconds((now - start) / (done - done_before) * (total - done))
                 self.say(f"  {name}: {done}/{total}, about {left} left{', ' + note if note else ''}")
 
         yield advance
@@ -98,7 +98,7 @@ class Bars(Quiet):
         self._console.print(text, highlight=False, markup=False)
 
     @contextmanager
-    def stage(self, name: str, *, total: int) -> Iterator[Advance]:
+    def stage(self, name: str, *, total: int, done: int = 0) -> Iterator[Advance]:
         """See `Progress.stage`."""
         from rich import progress
 
@@ -111,7 +111,7 @@ class Bars(Quiet):
         )
         start = time.perf_counter()
         with progress.Progress(*columns, console=self._console, transient=True) as bars:
-            bar = bars.add_task(name, total=total, note="")
+            bar = bars.add_task(name, total=total, completed=done, note="")
 
             def advance(steps: int = 1, *, note: str = "") -> None:
                 bars.update(bar, advance=steps, note=note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -18,6 +18,8 @@ from compressbench.tasks.task import Rows, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from compressbench.methods.training_loop import LoopHook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class FittedMethod(Method):
         context: Context,
         *,
         stage_name: str,
-        **hooks: Callable[..., None],
+        hooks: Sequence[LoopHook] = (),
     ) -> dict[str, int]:
         """Train `model` on this method's share of the training rows; returns epochs, steps and rows.
 
@@ -72,34 +74,36 @@ class FittedMethod(Method):
             source: Whose tokenizer is used.
             context: Where rows, seed, threads and progress come from.
             stage_name: What progress shows.
-            hooks: `on_epoch_start`, `before_step`, `after_step` of `fit_classifier`.
+            hooks: Act beside the optimizer.
 
         Raises:
             BadInput: If the training rows have no labels.
         """
-        from compressbench.methods.fitting import fit_classifier
+        from compressbench.methods.fitting import CLIP_NORM, fit_classifier, label_loss
+        from compressbench.methods.training_loop import stage_settings
         from compressbench.prediction import encode_rows
 
         rows = sampled_rows(context.train, count=self.train_rows, seed=context.seed)
         if rows.labels is None:
             raise BadInput(f"the training rows of {context.task.name} have no labels: give rows with a label column")
-        return fit_classifier(
-            model,
-            encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length),
-            rows.labels,
+        settings = stage_settings(
+            context,
+            name=stage_name,
             epochs=int(self.epochs),
             batch_size=self.batch_size,
             learning_rate=float(self.learning_rate),
             weight_decay=self.weight_decay,
             warmup_fraction=self.warmup,
+            clip_norm=CLIP_NORM,
             precision=self.precision,
-            seed=context.seed,
-            threads=context.threads,
-            device=context.device,
-            progress=context.progress,
-            stage_name=stage_name,
-            is_regression=context.task.is_regression,
-            **hooks,  # type: ignore[arg-type]
+        )
+        return fit_classifier(
+            model,
+            encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length),
+            rows.labels,
+            settings=settings,
+            loss=label_loss(is_regression=context.task.is_regression),
+            hooks=hooks,
         )
 
 

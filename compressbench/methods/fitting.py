@@ -1,25 +1,18 @@
-"""The training loop that fine-tuning and pruning share."""
+"""The training on targets that fine-tuning, pruning and distillation's prediction stage share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from compressbench.errors import MethodFailed
 from compressbench.methods.fit_savings import only_rows_in_use, plain_attention
-from compressbench.methods.training import (
-    autocast,
-    encoded_batches,
-    linear_schedule,
-    make_optimizer,
-    steps_per_epoch,
-)
+from compressbench.methods.training import autocast, make_optimizer, steps_per_epoch, to_tensors, training_batches
+from compressbench.methods.training_loop import LoopHook, StageSettings, TrainingLoop
 from compressbench.models.loading import accepted_inputs
 from compressbench.prediction import EncodedRows
-from compressbench.progress import Progress
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """fp32 logits [batch, outputs] and the batch's labels to a scalar."""
@@ -31,96 +24,60 @@ def fit_classifier(
     encoded: EncodedRows,
     labels: np.ndarray,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    warmup_fraction: float,
-    precision: str,
-    seed: int,
-    threads: int,
-    device: str,
-    progress: Progress,
-    stage_name: str,
-    is_regression: bool = False,
-    loss: Loss | None = None,
-    on_epoch_start: Callable[[int], None] | None = None,
-    before_step: Callable[[], None] | None = None,
-    after_step: Callable[[], None] | None = None,
+    settings: StageSettings,
+    loss: Loss,
+    hooks: Sequence[LoopHook] = (),
+    kept: Mapping[str, Tensor] | None = None,
 ) -> dict[str, int]:
-    """Train `model` in place; the same seed and threads give the same weights. It returns on the CPU, in eval mode.
+    """Train `model` in place; the same settings give the same weights. It returns on the CPU, in eval mode.
 
     Args:
         model: A classifier.
         encoded: Training rows.
         labels: One a row: class ids, real numbers, or whatever rows of targets `loss` takes.
-        epochs: Passes over the rows.
-        batch_size: Rows a step.
-        learning_rate: Highest, reached after warm-up.
-        weight_decay: Of AdamW; biases and LayerNorms are not decayed.
-        warmup_fraction: Share of the steps over which the learning rate rises.
-        precision: ``fp32``, or ``bf16`` for autocast.
-        seed: Of the order of rows and of dropout.
-        threads: That torch may use.
-        device: ``cpu`` or ``cuda``.
-        progress: Told of every step.
-        stage_name: What it is called there.
-        is_regression: Whether the default loss is the squared error.
-        loss: Takes the place of cross entropy or squared error.
-        on_epoch_start: Called with 0, 1, ... before each epoch.
-        before_step: Called when gradients are there, not yet clipped.
-        after_step: Called when the weights have moved.
+        settings: Of the stage.
+        loss: What is made small.
+        hooks: Act beside the optimizer.
+        kept: Tensors that go into each checkpoint.
+
+    Returns:
+        Epochs, steps and rows.
 
     Raises:
         MethodFailed: If the loss is no longer a number.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    total_steps = epochs * steps_per_epoch(len(encoded), batch_size=batch_size)
+    device = settings.device
+    inputs_taken = accepted_inputs(model)
     with only_rows_in_use(model, encoded) as numbered, plain_attention(model, encoded, device=device):
         model.to(device).train()
-        optimizer = make_optimizer([model], learning_rate=learning_rate, weight_decay=weight_decay, device=device)
-        schedule = linear_schedule(optimizer, total_steps=total_steps, warmup_fraction=warmup_fraction)
-        measure = loss or (squared_error if is_regression else functional.cross_entropy)
-        inputs_taken = accepted_inputs(model)
-        step = 0
-        with progress.stage(stage_name, total=total_steps) as advance:
-            for epoch in range(epochs):
-                _call(on_epoch_start, epoch)
-                for indices, batch in encoded_batches(numbered, batch_size=batch_size, rng=rng, device=device):
-                    with autocast(device=device, precision=precision):
-                        logits = model(**{name: batch[name] for name in inputs_taken}).logits
-                    value = measure(logits.float(), torch.from_numpy(labels[indices]).to(device))
-                    step += 1
-                    shown = _finite(value, step=step, learning_rate=learning_rate)
-                    value.backward()
-                    _call(before_step)
-                    nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-                    optimizer.step()
-                    schedule.step()
-                    optimizer.zero_grad(set_to_none=True)
-                    _call(after_step)
-                    advance(note=f"loss {shown:.3f}")
+
+        def gradients(indices: np.ndarray) -> dict[str, Tensor]:
+            batch = to_tensors(numbered.batch(indices), device=device)
+            with autocast(device=device, precision=settings.precision):
+                logits = model(**{name: batch[name] for name in inputs_taken}).logits
+            value = loss(logits.float(), torch.from_numpy(labels[indices]).to(device))
+            value.backward()
+            return {"loss": value.detach()}
+
+        steps = TrainingLoop(
+            settings=settings,
+            modules={"model": model},
+            optimizer=make_optimizer(
+                [model], learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, device=device
+            ),
+            steps_per_epoch=steps_per_epoch(len(encoded), batch_size=settings.batch_size),
+            hooks=hooks,
+            kept=kept or {},
+        ).run(lambda rng: training_batches(encoded.lengths, batch_size=settings.batch_size, rng=rng), gradients)
         model.to("cpu").eval()
-    return {"epochs": epochs, "steps": step, "rows": len(encoded)}
+    return {"epochs": settings.epochs, "steps": steps, "rows": len(encoded)}
+
+
+def label_loss(*, is_regression: bool) -> Loss:
+    """What labels are learned by: cross entropy for classes, the squared error for numbers."""
+    return squared_error if is_regression else functional.cross_entropy
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean squared error of the one output of a regression model."""
     return functional.mse_loss(logits.squeeze(-1), labels.float())
-
-
-def _finite(value: Tensor, *, step: int, learning_rate: float) -> float:
-    number = float(value.detach())
-    if not np.isfinite(number):
-        raise MethodFailed(
-            f"the training loss is {number} at step {step}: "
-            f"use a learning_rate below {learning_rate:g}, or precision=fp32"
-        )
-    return number
-
-
-def _call(hook: Callable[..., None] | None, *arguments: int) -> None:
-    if hook is not None:
-        hook(*arguments)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
+from compressbench.methods.checkpoint import Checkpoint
 from compressbench.models.geometry import Geometry
 from compressbench.progress import Progress, Quiet
 from compressbench.tasks.task import Rows, Task
@@ -45,6 +46,8 @@ class Context:
     progress: Progress = field(default_factory=Quiet)
     teacher: Artifact | None = None
     """The fine-tuned teacher of the run (torch), whatever the source is."""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """Where a training that is under way leaves its state, and finds it when it was interrupted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from compressbench.artifacts.artifact import Artifact
-from compressbench.errors import BadInput, InvalidParameter, MethodFailed
+from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.fitted import FittedMethod, check_count, check_share
 from compressbench.methods.method import AUTO, Compressed, Context, parameter
 from compressbench.registry import register
 from compressbench.tasks.task import Task
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 @register
@@ -55,6 +52,7 @@ class Prune(FittedMethod):
             BadInput: If the source is not yet a classifier of the task.
             MethodFailed: If a pruned weight is not zero in the end.
         """
+        from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
         from compressbench.models.loading import check_teacher, inspect_model, load_classifier, save_classifier
 
         info = inspect_model(str(source.path))
@@ -63,83 +61,7 @@ class Prune(FittedMethod):
         warnings = check_teacher(info, context.task)
         model = load_classifier(source.path)
         pruning = IterativePruning(linear_weights(model), amount=self.amount, ramp_epochs=self.ramp_epochs)
-        budget = self.fit(
-            model,
-            source,
-            context,
-            stage_name=f"prune {context.task.name}",
-            on_epoch_start=pruning.grow,
-            before_step=pruning.mask_gradients,
-            after_step=pruning.mask_weights,
-        )
+        budget = self.fit(model, source, context, stage_name=f"prune {context.task.name}", hooks=(pruning,))
         budget["pruned_weights"] = pruning.finish()
         save_classifier(model, tokenizer_from=source.path, to=context.to)
         return Compressed(geometry=info.geometry, budget=budget, warnings=warnings)
-
-
-class IterativePruning:
-    """The masks of a model while it trains: they grow at each epoch's start and hold through each step."""
-
-    def __init__(self, weights: Mapping[str, Tensor], *, amount: float, ramp_epochs: int) -> None:
-        self._weights = weights
-        self._amount = amount
-        self._ramp_epochs = ramp_epochs
-        self._masks: dict[str, Tensor] = {}
-        self._factors: dict[str, Tensor] = {}
-
-    def grow(self, epoch: int) -> None:
-        """Prune what this epoch adds; called with 0, 1, ... before each."""
-        import torch
-
-        from compressbench.numerics.pruning_masks import global_magnitude_masks, sparsity_at
-
-        if epoch >= self._ramp_epochs:
-            return
-        sparsity = sparsity_at(epoch, final=self._amount, ramp_epochs=self._ramp_epochs)
-        self._masks = global_magnitude_masks(self._weights, sparsity=sparsity, within=self._masks or None)
-        # A product with floats takes a sixth of the time of filling by a mask, and each step has two.
-        for name, mask in self._masks.items():
-            self._factors.setdefault(name, torch.empty_like(self._weights[name])).copy_(mask)
-        self.mask_weights()
-
-    def mask_gradients(self) -> None:
-        """No gradient moves a pruned weight, or counts in the norm that is clipped."""
-        from compressbench.numerics.pruning_masks import mask_gradients
-
-        mask_gradients(self._weights, self._factors)
-
-    def mask_weights(self) -> None:
-        """Pruned weights back to zero, for momentum and weight decay move them too."""
-        from compressbench.numerics.pruning_masks import apply_masks
-
-        apply_masks(self._weights, self._factors)
-
-    def finish(self) -> int:
-        """Bake the masks into the weights and check them; returns how many weights are pruned.
-
-        Raises:
-            MethodFailed: If one was revived, or they are not as many as asked for.
-        """
-        from compressbench.numerics.pruning_masks import bake_masks, count_pruned, count_revived
-
-        revived = count_revived(self._weights, self._masks)
-        pruned = count_pruned(self._masks)
-        wanted = round(self._amount * sum(weight.numel() for weight in self._weights.values()))
-        if revived or pruned != wanted:
-            raise MethodFailed(
-                f"pruning ended with {pruned} masked weights of {wanted} and {revived} of them not zero: "
-                "something moved the weights after they were masked"
-            )
-        bake_masks(self._weights, self._masks)
-        return pruned
-
-
-def linear_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weight of every Linear layer by name (attention, FFN, pooler, classifier), shared ones once."""
-    from torch import nn
-
-    found: dict[str, Tensor] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and not any(module.weight is each for each in found.values()):
-            found[f"{name}.weight"] = module.weight
-    return found

@@ -1,14 +1,12 @@
 """What every training loop here shares: batches of like length, AdamW with warm-up and linear decay, bf16 autocast."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from compressbench.prediction import EncodedRows
 
 
 def training_batches(
@@ -37,14 +35,6 @@ def steps_per_epoch(row_count: int, *, batch_size: int) -> int:
 def to_tensors(arrays: dict[str, np.ndarray], *, device: str) -> dict[str, Tensor]:
     """int64 tensors on `device`."""
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-
-
-def encoded_batches(
-    encoded: EncodedRows, *, batch_size: int, rng: np.random.Generator, device: str
-) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
-    """One epoch: row indices and the model's inputs for them."""
-    for indices in training_batches(encoded.lengths, batch_size=batch_size, rng=rng):
-        yield indices, to_tensors(encoded.batch(indices), device=device)
 
 
 def make_optimizer(

@@ -14,7 +14,7 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter, MethodFailed
 from compressbench.methods.distill import Distill, task_stages
 from compressbench.methods.distill import method as method_module
-from compressbench.methods.distill.loop import LossWeights, total_loss
+from compressbench.methods.distill.loop import LossWeights, weighted_terms
 from compressbench.methods.distill.task_stages import wanted_layers
 from compressbench.methods.finetune import Finetune
 from compressbench.methods.method import Context
@@ -62,7 +62,7 @@ class Losses(Quiet):
         super().__init__()
         self.shown: dict[str, list[float]] = {}
 
-    def stage(self, name: str, *, total: int) -> Any:
+    def stage(self, name: str, *, total: int, done: int = 0) -> Any:
         from contextlib import contextmanager
 
         shown = self.shown.setdefault(name, [])
@@ -305,7 +305,8 @@ def test_only_outputs_with_a_weight_are_wanted() -> None:
 
 def test_the_total_is_the_weighted_sum_over_layers() -> None:
     losses = {"embedding": torch.tensor(2.0), "hidden": torch.tensor([1.0, 3.0]), "attention": torch.tensor([0.5, 0.5])}
-    assert float(total_loss(losses, LossWeights(embedding=1.0, attention=10.0, hidden=0.5))) == 2 + 0.5 * 4 + 10 * 1
+    terms = weighted_terms(losses, LossWeights(embedding=1.0, attention=10.0, hidden=0.5))
+    assert {name: float(term) for name, term in terms.items()} == {"embedding": 2, "hidden": 0.5 * 4, "attention": 10}
 
 
 def test_the_method_loads_no_torch_until_it_works() -> None:

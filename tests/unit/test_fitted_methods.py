@@ -13,8 +13,9 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter, MethodFailed
 from compressbench.methods.finetune import Finetune
 from compressbench.methods.fitted import FittedMethod, sampled_rows
+from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
 from compressbench.methods.method import Compressed, Context
-from compressbench.methods.prune import IterativePruning, Prune, linear_weights
+from compressbench.methods.prune import Prune
 from compressbench.models.loading import load_classifier
 from compressbench.prediction import encode_rows
 from compressbench.tasks.task import Rows, Task
@@ -155,7 +156,7 @@ def test_a_loss_that_is_no_number_fails_with_the_mend(
 def test_masks_that_do_not_hold_are_noticed():
     weights = {"w": torch.tensor([[1.0, 2.0, 3.0, 4.0]])}
     pruning = IterativePruning(weights, amount=0.5, ramp_epochs=1)
-    pruning.grow(0)
+    pruning.begin_epoch(0)
     weights["w"][0, 1] = 0.5
     with pytest.raises(MethodFailed, match="pruning ended with 2 masked weights of 2 and 1 of them not zero"):
         pruning.finish()
@@ -163,7 +164,7 @@ def test_masks_that_do_not_hold_are_noticed():
 
 def test_a_ramp_that_was_cut_short_is_noticed():
     pruning = IterativePruning({"w": torch.tensor([[1.0, 2.0, 3.0, 4.0]])}, amount=0.5, ramp_epochs=2)
-    pruning.grow(0)
+    pruning.begin_epoch(0)
     with pytest.raises(MethodFailed, match="1 masked weights of 2 and 0 of them"):
         pruning.finish()
 
@@ -171,11 +172,11 @@ def test_a_ramp_that_was_cut_short_is_noticed():
 def test_pruned_weights_stay_pruned_from_epoch_to_epoch():
     weights = {"w": torch.tensor([[1.0, 2.0, 3.0, 4.0]])}
     pruning = IterativePruning(weights, amount=0.5, ramp_epochs=2)
-    pruning.grow(0)
+    pruning.begin_epoch(0)
     weights["w"].copy_(torch.tensor([[9.0, 8.0, 1.0, 7.0]]))  # as an optimizer would
-    pruning.mask_weights()
-    pruning.grow(1)
-    pruning.grow(2)
+    pruning.after_step()
+    pruning.begin_epoch(1)
+    pruning.begin_epoch(2)
     assert weights["w"].tolist() == [[0.0, 8.0, 0.0, 7.0]]
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,16 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compressbench.methods.fitting import fit_classifier, squared_error
+from compressbench.methods.fitting import CLIP_NORM, fit_classifier, label_loss, squared_error
+from compressbench.methods.training_loop import LoopHook, StageSettings
 from compressbench.models.loading import load_classifier
 from compressbench.prediction import EncodedRows, encode_rows
 from compressbench.progress import Quiet
 from compressbench.tasks.task import Rows
 
-SETTINGS = {
-    "epochs": 2, "batch_size": 10, "learning_rate": 1e-3, "weight_decay": 0.01, "warmup_fraction": 0.1,
-    "precision": "fp32", "seed": 1, "threads": 1, "device": "cpu", "stage_name": "fit",
-}  # fmt: skip
+SETTINGS = StageSettings(name="fit", epochs=2, batch_size=10, learning_rate=1e-3, clip_norm=CLIP_NORM)
+CROSS_ENTROPY = label_loss(is_regression=False)
 
 
 @pytest.fixture
@@ -31,21 +31,26 @@ def test_hooks_are_called_in_order_and_progress_told(
     calls: list[object] = []
     seen: list[Tensor] = []
 
-    def before() -> None:
-        assert weight.grad is not None
-        seen.append(weight.detach().clone())
-        calls.append("before")
+    class Recorder(LoopHook):
+        def begin_epoch(self, epoch: int) -> None:
+            calls.append(epoch)
 
-    def after() -> None:
-        assert not torch.equal(weight, seen[-1])
-        calls.append("after")
+        def before_step(self) -> None:
+            assert weight.grad is not None
+            seen.append(weight.detach().clone())
+            calls.append("before")
+
+        def after_step(self) -> None:
+            assert not torch.equal(weight, seen[-1])
+            calls.append("after")
+
+        def end_epoch(self, epoch: int) -> None:
+            calls.append(f"end {epoch}")
 
     progress = Quiet()
-    budget = fit_classifier(
-        model, encoded, tiny_rows.labels, progress=progress, on_epoch_start=calls.append, before_step=before,
-        after_step=after, **SETTINGS,
-    )  # fmt: skip
-    assert calls == [0, *["before", "after"] * 3, 1, *["before", "after"] * 3]
+    settings = replace(SETTINGS, progress=progress)
+    budget = fit_classifier(model, encoded, tiny_rows.labels, settings=settings, loss=CROSS_ENTROPY, hooks=[Recorder()])
+    assert calls == [0, *["before", "after"] * 3, "end 0", 1, *["before", "after"] * 3, "end 1"]
     assert budget == {"epochs": 2, "steps": 6, "rows": 25}
     assert list(progress.durations_s) == ["fit"]
     assert not model.training
@@ -61,7 +66,7 @@ def test_a_loss_of_one_s_own_sees_the_targets_of_its_rows(encoded: EncodedRows, 
         return functional.mse_loss(logits, rows)
 
     model = load_classifier(tiny_classifier)
-    fit_classifier(model, encoded, targets, progress=Quiet(), loss=loss, **SETTINGS | {"precision": "bf16"})
+    fit_classifier(model, encoded, targets, settings=replace(SETTINGS, precision="bf16"), loss=loss)
     assert sorted(met) == sorted([*range(25)] * 2)
 
 
@@ -78,11 +83,12 @@ def test_gradients_masked_before_the_step_do_not_count_in_the_norm(
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", recorded)
     model = load_classifier(tiny_classifier)
 
-    def drop_gradients() -> None:
-        for each in model.parameters():
-            each.grad = None
+    class DropGradients(LoopHook):
+        def before_step(self) -> None:
+            for each in model.parameters():
+                each.grad = None
 
-    fit_classifier(model, encoded, tiny_rows.labels, progress=Quiet(), before_step=drop_gradients, **SETTINGS)
+    fit_classifier(model, encoded, tiny_rows.labels, settings=SETTINGS, loss=CROSS_ENTROPY, hooks=[DropGradients()])
     assert norms == [0.0] * 6
 
 
@@ -97,7 +103,7 @@ def test_pieces_no_row_holds_keep_their_embeddings(
     model = load_classifier(tiny_classifier)
     table = model.get_input_embeddings()
     before = table.weight.detach().clone()
-    fit_classifier(model, encoded, tiny_rows.labels, progress=Quiet(), **SETTINGS)
+    fit_classifier(model, encoded, tiny_rows.labels, settings=SETTINGS, loss=CROSS_ENTROPY)
     assert model.get_input_embeddings() is table
     moved = set((table.weight != before).any(dim=1).nonzero().flatten().tolist())
     held = {piece for ids in encoded.input_ids for piece in ids}

@@ -84,7 +84,7 @@ def test_the_trunk_learns_a_plain_rule(tmp_path: Path) -> None:
 
     class Notes(Quiet):
         @contextmanager
-        def stage(self, name: str, *, total: int) -> Iterator[Advance]:
+        def stage(self, name: str, *, total: int, done: int = 0) -> Iterator[Advance]:
             yield lambda steps=1, *, note="": losses.append(float(note.removeprefix("loss ")))
 
     settings = TrunkSettings(layers=1, heads=2, intermediate=32, steps=40, learning_rate=3e-3, rows_per_step=16)

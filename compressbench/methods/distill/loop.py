@@ -1,5 +1,6 @@
 """The two stages of task distillation: first the teacher's layers, then its answers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,18 +9,12 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
-from compressbench.errors import MethodFailed
 from compressbench.methods.distill.attention_record import AttentionRecord, use_recording_attention
 from compressbench.methods.distill.student import Projections
 from compressbench.methods.distill.teacher_outputs import LayerOutputs, TeacherOutputs, WantedLayers
 from compressbench.methods.fitting import fit_classifier
-from compressbench.methods.training import (
-    autocast,
-    encoded_batches,
-    linear_schedule,
-    make_optimizer,
-    steps_per_epoch,
-)
+from compressbench.methods.training import autocast, make_optimizer, steps_per_epoch, to_tensors, training_batches
+from compressbench.methods.training_loop import LoopHook, StageSettings, TrainingLoop
 from compressbench.numerics.distillation_losses import (
     attention_loss,
     embedding_loss,
@@ -28,10 +23,6 @@ from compressbench.numerics.distillation_losses import (
     soft_cross_entropy,
 )
 from compressbench.prediction import EncodedRows
-from compressbench.progress import Progress
-
-WEIGHT_DECAY = 0.01
-WARMUP_FRACTION = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +34,6 @@ class LossWeights:
     hidden: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageSettings:
-    """What both stages are told."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    precision: str
-    seed: int
-    threads: int
-    device: str
-    progress: Progress
-    name: str
-
-
 def learn_layers(
     student: BertForSequenceClassification,
     projections: Projections,
@@ -67,6 +43,8 @@ def learn_layers(
     wanted: WantedLayers,
     weights: LossWeights,
     settings: StageSettings,
+    hooks: Sequence[LoopHook] = (),
+    kept: Mapping[str, Tensor] | None = None,
 ) -> int:
     """The intermediate stage: embeddings, attention and hidden states towards the teacher's mapped layers.
 
@@ -78,6 +56,8 @@ def learn_layers(
         wanted: What `outputs` gives.
         weights: Of the losses.
         settings: Of the stage.
+        hooks: Act beside the optimizer.
+        kept: Tensors that go into each checkpoint.
 
     Returns:
         The number of steps.
@@ -86,39 +66,34 @@ def learn_layers(
         MethodFailed: If the loss is no longer a number.
     """
     device = settings.device
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    total_steps = settings.epochs * steps_per_epoch(len(encoded), batch_size=settings.batch_size)
     use_recording_attention(student)
     student.to(device).train()
     projections.to(device)
-    optimizer = make_optimizer(
-        [student.bert, projections], learning_rate=settings.learning_rate, weight_decay=WEIGHT_DECAY, device=device
-    )
-    schedule = linear_schedule(optimizer, total_steps=total_steps, warmup_fraction=WARMUP_FRACTION)
-    step = 0
-    with settings.progress.stage(settings.name, total=total_steps) as advance:
-        for _ in range(settings.epochs):
-            for rows, inputs in encoded_batches(encoded, batch_size=settings.batch_size, rng=rng, device=device):
-                target = outputs.layers_of(rows)
-                with autocast(device=device, precision=settings.precision):
-                    losses = layer_losses(student, projections, inputs, target, wanted=wanted)
-                loss = total_loss(losses, weights)
-                step += 1
-                shown = float(loss.detach())
-                if not np.isfinite(shown):
-                    raise MethodFailed(
-                        f"the distillation loss is {shown} at step {step}: "
-                        f"use a learning_rate below {settings.learning_rate:g}, or precision=fp32"
-                    )
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad(set_to_none=True)
-                advance(note=f"loss {shown:.3f}")
+
+    def gradients(rows: np.ndarray) -> dict[str, Tensor]:
+        inputs = to_tensors(encoded.batch(rows), device=device)
+        target = outputs.layers_of(rows)
+        with autocast(device=device, precision=settings.precision):
+            losses = layer_losses(student, projections, inputs, target, wanted=wanted)
+        terms = weighted_terms(losses, weights)
+        torch.stack([*terms.values()]).sum().backward()
+        return {name: term.detach() for name, term in terms.items()}
+
+    steps = TrainingLoop(
+        settings=settings,
+        modules={"student": student, "projections": projections},
+        optimizer=make_optimizer(
+            [student.bert, projections],
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            device=device,
+        ),
+        steps_per_epoch=steps_per_epoch(len(encoded), batch_size=settings.batch_size),
+        hooks=hooks,
+        kept=kept or {},
+    ).run(lambda rng: training_batches(encoded.lengths, batch_size=settings.batch_size, rng=rng), gradients)
     student.to("cpu").eval()
-    return step
+    return steps
 
 
 def layer_losses(
@@ -152,9 +127,9 @@ def layer_losses(
     return losses
 
 
-def total_loss(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """``sum_m lambda_m L_layer`` (equation 6): the sum over layers, each kind with its weight."""
-    return torch.stack([getattr(weights, name) * loss.sum() for name, loss in losses.items()]).sum()
+def weighted_terms(losses: dict[str, Tensor], weights: LossWeights) -> dict[str, Tensor]:
+    """``sum_m lambda_m L_layer`` (equation 6): each kind's sum over layers with its weight; their sum is the loss."""
+    return {name: getattr(weights, name) * loss.sum() for name, loss in losses.items()}
 
 
 def learn_answers(
@@ -165,27 +140,24 @@ def learn_answers(
     temperature: float,
     is_regression: bool,
     settings: StageSettings,
+    hooks: Sequence[LoopHook] = (),
+    kept: Mapping[str, Tensor] | None = None,
 ) -> int:
     """The prediction stage: soft cross entropy with the teacher's logits, or their squared error for regression.
+
+    Args:
+        student: Trained in place.
+        encoded: The rows in the student's piece numbers.
+        teacher_logits: One row each, in the same order.
+        temperature: Of the soft labels.
+        is_regression: Whether the task has numbers for labels.
+        settings: Of the stage.
+        hooks: Act beside the optimizer.
+        kept: Tensors that go into each checkpoint.
 
     Returns:
         The number of steps.
     """
-    budget = fit_classifier(
-        student,
-        encoded,
-        teacher_logits,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=WEIGHT_DECAY,
-        warmup_fraction=WARMUP_FRACTION,
-        precision=settings.precision,
-        seed=settings.seed,
-        threads=settings.threads,
-        device=settings.device,
-        progress=settings.progress,
-        stage_name=settings.name,
-        loss=logits_mse if is_regression else partial(soft_cross_entropy, temperature=temperature),
-    )
+    loss = logits_mse if is_regression else partial(soft_cross_entropy, temperature=temperature)
+    budget = fit_classifier(student, encoded, teacher_logits, settings=settings, loss=loss, hooks=hooks, kept=kept)
     return budget["steps"]

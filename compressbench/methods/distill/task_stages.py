@@ -9,12 +9,14 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
-from compressbench.methods.distill.loop import LossWeights, StageSettings, learn_answers, learn_layers
+from compressbench.methods.distill.loop import LossWeights, learn_answers, learn_layers
 from compressbench.methods.distill.student import new_student
 from compressbench.methods.distill.teacher_outputs import GIB, TeacherOutputs, WantedLayers
 from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.methods.fitted import sampled_rows
+from compressbench.methods.fitting import CLIP_NORM
 from compressbench.methods.method import Context
+from compressbench.methods.training_loop import StageSettings, stage_settings
 from compressbench.models.geometry import Geometry
 from compressbench.models.loading import load_classifier, save_classifier
 from compressbench.numerics.layer_mapping import LayerMapping
@@ -120,14 +122,13 @@ def wanted_layers(method: Distill, mapping: LayerMapping) -> WantedLayers:
 
 def _settings(method: Distill, context: Context, *, stage: str) -> StageSettings:
     is_intermediate = stage == "intermediate"
-    return StageSettings(
+    return stage_settings(
+        context,
+        name=f"distill {context.task.name}, {stage}",
         epochs=int(method.intermediate_epochs if is_intermediate else method.prediction_epochs),
         batch_size=method.batch_size,
         learning_rate=float(method.learning_rate if is_intermediate else method.prediction_learning_rate),
+        clip_norm=None if is_intermediate else CLIP_NORM,
         precision=method.precision,
-        seed=context.seed,
-        threads=context.threads,
-        device=context.device,
-        progress=context.progress,
-        name=f"distill {context.task.name}, {stage}",
+        loss_name="distillation" if is_intermediate else "training",
     )
