@@ -143,6 +143,8 @@ def test_the_cache_budget_changes_nothing_but_time(
     [
         {"attention_target": "probabilities"},
         {"init": "random"},
+        {"init": "layers", "student": "1x32x2x64"},
+        {"init": "first-layers", "student": "1x32x2x64"},
         {"mapping": "top"},
         {"mapping": "1"},
         {"precision": "bf16"},
@@ -224,7 +226,7 @@ def test_another_family_is_refused(tiny_context: Context, as_artifact: AsArtifac
         ({"student": "huge"}, "student=huge is no geometry"),
         ({"student": "4x312x11x1200"}, "not a multiple of 11 heads"),
         ({"mapping": "sideways"}, "mapping=sideways is no layer mapping"),
-        ({"init": "zeros"}, "init=zeros is unknown: use principal or random"),
+        ({"init": "zeros"}, "init=zeros is unknown: use first-layers, layers, principal or random"),
         ({"attention_target": "logits"}, "attention_target=logits is unknown: use probabilities or scores"),
         ({"precision": "int8"}, "precision=int8 is unknown: use auto, bf16 or fp32"),
         ({"temperature": 0.0}, "temperature=0.0"),
@@ -270,6 +272,14 @@ def test_students_geometry_takes_the_teachers_vocabulary() -> None:
         (
             {"student": "4x312x6x1200"},
             "has 6 attention heads and the teacher 12, .*: use a student of 12 heads, or attention_weight=0",
+        ),
+        (
+            {"init": "layers"},
+            "init=layers copies .* 768x12x3072 .*, not 312x12x1200 as in student=tinybert4: use student=4x768x12x3072",
+        ),
+        (
+            {"init": "first-layers", "student": "6x768x6x3072", "attention_weight": 0.0},
+            "init=first-layers copies .*, not 768x6x3072 as in student=6x768x6x3072: use student=6x768x12x3072",
         ),
     ],
 )

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 from compressbench.methods.distill.student import (
     Projections,
+    copied_layers,
     least_squares,
     new_student,
     principal_basis,
@@ -15,6 +16,7 @@ from compressbench.methods.distill.student import (
 from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.models.geometry import Geometry, geometry_of
 from compressbench.models.loading import load_classifier
+from compressbench.numerics.layer_mapping import layer_mapping
 from compressbench.prediction import EncodedRows
 
 SMALL = Geometry(layers=1, hidden=16, heads=2, intermediate=24, vocab=40, positions=64)
@@ -37,8 +39,9 @@ def test_student_has_its_geometry_and_the_teachers_labels(tiny_classifier: Path,
     assert projections.embedding.shape == projections.hidden.shape == (16, 32)
 
 
-def test_tinybert4_has_the_papers_size() -> None:
-    """14.5 million parameters with pooler and classifier; W_e and W_h are no part of it."""
+@pytest.mark.parametrize(("name", "millions"), [("tinybert4", 14.35), ("tinybert6", 66.96)])
+def test_students_have_the_papers_size(name: str, millions: float) -> None:
+    """The paper's 14.5 and 67 million, pooler and classifier included; W_e and W_h are no part of it."""
     from transformers import BertConfig, BertForSequenceClassification
 
     from compressbench.models.geometry import STUDENTS
@@ -46,8 +49,8 @@ def test_tinybert4_has_the_papers_size() -> None:
     shallow = BertConfig(num_hidden_layers=1)
     with torch.device("meta"):
         teacher = BertForSequenceClassification(shallow)
-        student, _ = new_student(teacher, STUDENTS["tinybert4"], init="random", dropout=0.0)
-    assert round(sum(each.numel() for each in student.parameters()) / 1e6, 2) == 14.35
+        student, _ = new_student(teacher, STUDENTS[name], init="random", dropout=0.0)
+    assert round(sum(each.numel() for each in student.parameters()) / 1e6, 2) == millions
 
 
 def test_principal_start_has_most_of_the_embedding_loss_solved(tiny_classifier: Path) -> None:
@@ -70,6 +73,45 @@ def test_a_wider_student_can_start_from_principal_directions(tiny_classifier: Pa
     teacher = load_classifier(tiny_classifier)
     student, projections = new_student(teacher, replace(SMALL, hidden=48), init="principal", dropout=0.0)
     assert embedding_error(student, projections, teacher) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("init", "strategy", "expected"),
+    [
+        ("layers", "uniform", (2, 5, 8, 11)),
+        ("layers", "top", (8, 9, 10, 11)),
+        ("layers", "1-2-3-12", (0, 1, 2, 11)),
+        ("first-layers", "uniform", (0, 1, 2, 3)),
+        ("first-layers", "top", (0, 1, 2, 3)),
+        ("principal", "uniform", ()),
+        ("random", "uniform", ()),
+    ],
+)
+def test_copies_follow_the_mapping_or_are_the_first(init: str, strategy: str, expected: tuple[int, ...]) -> None:
+    mapping = layer_mapping(strategy, teacher_layers=12, student_layers=4)
+    assert copied_layers(init, mapping) == expected
+
+
+def test_copied_layers_are_the_teachers_weight_for_weight(tiny_classifier: Path) -> None:
+    teacher = load_classifier(tiny_classifier)
+    geometry = replace(SMALL, hidden=32, intermediate=64)
+    student, projections = new_student(teacher, geometry, init="layers", dropout=0.0, copied=(1,))
+    ours, theirs = student.bert.state_dict(), teacher.bert.state_dict()
+    for name, tensor in ours.items():
+        assert tensor.equal(theirs[name.replace("layer.0.", "layer.1.")]), name
+    assert not student.classifier.weight.equal(teacher.classifier.weight)
+    assert projections.embedding.equal(torch.eye(32))
+    assert projections.hidden.equal(torch.eye(32))
+
+
+def test_a_whole_copy_answers_as_the_teachers_encoder(tiny_classifier: Path) -> None:
+    teacher = load_classifier(tiny_classifier).eval()
+    geometry = replace(SMALL, hidden=32, intermediate=64, layers=2)
+    student, _ = new_student(teacher, geometry, init="layers", dropout=0.0, copied=(0, 1))
+    ids = torch.arange(40).view(4, 10)
+    with torch.no_grad():
+        ours, theirs = student.eval().bert(ids), teacher.bert(ids)
+    torch.testing.assert_close(ours.pooler_output, theirs.pooler_output)
 
 
 def test_basis_spans_the_leading_right_singular_vectors() -> None:

@@ -55,6 +55,20 @@ def test_equals_the_seed_for_all_depths(strategy: str, depths: tuple[int, int]) 
     assert (list(mapping.attention), list(mapping.hidden)) == seed_lists(strategy, teacher, student)
 
 
+@pytest.mark.parametrize("teacher", range(1, 25))
+def test_equals_the_seed_for_every_depth_up_to_24_or_refuses_as_it_does(teacher: int) -> None:
+    for student in range(1, teacher + 1):
+        for strategy in STRATEGIES:
+            if strategy == "uniform" and teacher % student:
+                with pytest.raises(AssertionError):
+                    seed_lists(strategy, teacher, student)
+                with pytest.raises(InvalidParameter, match="that divides the teacher's"):
+                    layer_mapping(strategy, teacher_layers=teacher, student_layers=student)
+                continue
+            mapping = layer_mapping(strategy, teacher_layers=teacher, student_layers=student)
+            assert (list(mapping.attention), list(mapping.hidden)) == seed_lists(strategy, teacher, student)
+
+
 @given(st.sets(st.integers(1, 24), min_size=1).map(sorted))
 def test_explicit_layers_come_back_and_rise(layers: list[int]) -> None:
     mapping = layer_mapping("-".join(map(str, layers)), teacher_layers=24, student_layers=len(layers))

@@ -20,7 +20,7 @@ from compressbench.registry import register
 from compressbench.tasks.task import Task
 
 WORDS = {
-    "init": ("principal", "random"),
+    "init": ("principal", "random", "layers", "first-layers"),
     "attention_target": ("scores", "probabilities"),
     "precision": ("auto", "fp32", "bf16"),
 }
@@ -50,8 +50,10 @@ class Distill(Method):
 
     student: str = parameter("tinybert4", help="tinybert4, tinybert6 or LAYERSxHIDDENxHEADSxFFN")
     mapping: str = parameter("uniform", help="uniform, top, bottom, or teacher layers such as 3-6-9-12")
-    init: Literal["principal", "random"] = parameter(
-        "principal", help="how the student's embeddings begin: principal (the teacher's) or random"
+    init: Literal["principal", "random", "layers", "first-layers"] = parameter(
+        "principal",
+        help="how the student begins: principal (the teacher's embeddings, narrowed), random, layers (copies of the "
+        "layers that the mapping teaches) or first-layers (of the first ones)",
     )
     temperature: float = parameter(1.0, help="of the soft labels in the prediction stage")
     intermediate_epochs: int | Literal["auto"] = parameter(
@@ -112,6 +114,8 @@ class Distill(Method):
         """See `Method.check`: the mapping must fit both depths, and heads must pair up where attention is learned."""
         student = self._student_of(source)
         self._mapping_of(source)
+        if self.init in ("layers", "first-layers"):
+            self._check_widths(student, source, reason=f"init={self.init} copies the teacher's layers")
         if self.attention_weight and student.heads != source.heads:
             raise InvalidParameter(
                 f"student={self.student} has {student.heads} attention heads and the teacher {source.heads}, so the "
@@ -131,6 +135,16 @@ class Distill(Method):
     def _student_of(self, source: Geometry) -> Geometry:
         shape = parse_student(self.student)
         return replace(shape, vocab=source.vocab, positions=source.positions, token_types=source.token_types)
+
+    def _check_widths(self, student: Geometry, source: Geometry, *, reason: str) -> None:
+        """Refuse a student whose layers are of other sizes than the teacher's."""
+        ours, theirs = ((each.hidden, each.heads, each.intermediate) for each in (student, source))
+        if ours != theirs:
+            fitting = replace(source, layers=student.layers)
+            raise InvalidParameter(
+                f"{reason}, and those are {'x'.join(map(str, theirs))} (hidden, heads, FFN), "
+                f"not {'x'.join(map(str, ours))} as in student={self.student}: use student={fitting}"
+            )
 
     def _mapping_of(self, source: Geometry) -> LayerMapping:
         student_layers = parse_student(self.student).layers

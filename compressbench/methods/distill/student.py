@@ -8,8 +8,11 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from compressbench.models.geometry import Geometry
 from compressbench.models.loading import quiet_transformers
+from compressbench.numerics.layer_mapping import LayerMapping
 
-Init = Literal["principal", "random"]
+Init = Literal["principal", "random", "layers", "first-layers"]
+COPYING = ("layers", "first-layers")
+"""Beginnings that copy whole teacher layers."""
 RIDGE = 1e-4
 """Keeps the least squares for W_e solvable where tokens are few; relative to the mean diagonal."""
 
@@ -29,15 +32,17 @@ class Projections(nn.Module):
 
 
 def new_student(
-    teacher: PreTrainedModel, geometry: Geometry, *, init: Init, dropout: float
+    teacher: PreTrainedModel, geometry: Geometry, *, init: Init, dropout: float, copied: tuple[int, ...] = ()
 ) -> tuple[BertForSequenceClassification, Projections]:
     """A student of `geometry` with the teacher's labels, and its maps; torch's generator draws what is random.
 
     Args:
         teacher: The fine-tuned teacher; its settings that are no sizes carry over.
         geometry: Sizes of the student; vocabulary, positions and token types must be the teacher's.
-        init: ``random``, or ``principal`` for embeddings along the principal directions of the teacher's.
+        init: ``random``; ``principal`` for embeddings along the principal directions of the teacher's; ``layers`` or
+            ``first-layers`` for the teacher's own embeddings, pooler and layers, which takes its widths.
         dropout: Of hidden states and attention probabilities while training.
+        copied: For each student layer the teacher layer, counted from 0, that it begins as; see `copied_layers`.
     """
     settings = teacher.config
     with quiet_transformers():
@@ -61,10 +66,23 @@ def new_student(
             )
         )
     projections = Projections(geometry.hidden, settings.hidden_size)
-    if init == "principal":
-        with torch.no_grad():
+    with torch.no_grad():
+        if init == "principal":
             _start_from_principal_directions(student, teacher, projections)
+        elif init in COPYING:
+            _start_from_layers(student, teacher, projections, copied)
     return student, projections
+
+
+def copied_layers(init: Init, mapping: LayerMapping) -> tuple[int, ...]:
+    """Which teacher layer, counted from 0, each student layer begins as; none where nothing is copied.
+
+    ``layers``: those the mapping teaches, as DistilBERT takes every other one (Sanh et al. 2019, arXiv:1910.01108).
+    ``first-layers``: the first M whatever is taught, as BERT-PKD (Sun et al. 2019, arXiv:1908.09355).
+    """
+    if init == "first-layers":
+        return tuple(range(len(mapping.attention)))
+    return mapping.attention if init == "layers" else ()
 
 
 def principal_basis(matrix: Tensor, *, count: int) -> Tensor:
@@ -100,6 +118,25 @@ def _start_from_principal_directions(
     projections.embedding.copy_(least_squares(ours(sample).flatten(0, 1), theirs(sample).flatten(0, 1)))
     ours.train(was_training)
     projections.hidden.copy_(projections.embedding)  # the residual stream carries the embeddings upwards
+
+
+def _start_from_layers(
+    student: BertForSequenceClassification,
+    teacher: PreTrainedModel,
+    projections: Projections,
+    copied: tuple[int, ...],
+) -> None:
+    """Embeddings, pooler and the layers of `copied` are the teacher's; the classifier begins anew, as in both papers.
+
+    Widths are equal, so W_e and W_h begin as the identity.
+    """
+    ours, theirs = student.bert, teacher.base_model
+    ours.embeddings.load_state_dict(theirs.embeddings.state_dict())
+    ours.pooler.load_state_dict(theirs.pooler.state_dict())
+    for layer, source in zip(ours.encoder.layer, copied, strict=True):
+        layer.load_state_dict(theirs.encoder.layer[source].state_dict())
+    for weight in (projections.embedding, projections.hidden):
+        nn.init.eye_(weight)
 
 
 def least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
 from compressbench.methods.distill.loop import LossWeights, learn_answers, learn_layers
-from compressbench.methods.distill.student import new_student
+from compressbench.methods.distill.student import copied_layers, new_student
 from compressbench.methods.distill.teacher_outputs import GIB, TeacherOutputs, WantedLayers
 from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.methods.fitted import sampled_rows
@@ -46,7 +46,9 @@ def distill_task(
     teacher = load_bert(source)
     rows = sampled_rows(context.train, count=method.train_rows, seed=context.seed)
     encoded = encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length)
-    model, projections = new_student(teacher, student, init=method.init, dropout=method.dropout)
+    model, projections = new_student(
+        teacher, student, init=method.init, dropout=method.dropout, copied=copied_layers(method.init, mapping)
+    )
     wanted = wanted_layers(method, mapping)
     intermediate_steps = 0
     with TeacherOutputs(
