@@ -13,6 +13,7 @@ from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore
 from compressbench.memory import freed_memory_kept
 from compressbench.methods.chain import Chain, spell
+from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.method import Compressed, Context, Method
 from compressbench.methods.pretrain import REVISION, make_synthetic_teacher
 from compressbench.models.geometry import Geometry
@@ -89,6 +90,7 @@ class Workshop:
                 device=self.device,
                 progress=self.progress,
                 teacher=teacher,
+                checkpoint=self._checkpoint(recipe),
             )
             return resolved.compress(source, context)
 
@@ -135,7 +137,12 @@ class Workshop:
 
         def write(to: Path) -> Compressed:
             return make_synthetic_teacher(
-                to=to, rows=rows, seed=TRUNK_SEED, threads=self.threads, progress=self.progress
+                to=to,
+                rows=rows,
+                seed=TRUNK_SEED,
+                threads=self.threads,
+                progress=self.progress,
+                checkpoint=self._checkpoint(recipe),
             )
 
         return self._make(recipe, write)
@@ -160,6 +167,10 @@ class Workshop:
             return Compressed(geometry=source.geometry)
 
         return self._make(recipe, copy)
+
+    def _checkpoint(self, recipe: Recipe) -> Checkpoint:
+        path = self.store.checkpoint_path(recipe.salted(self.fresh).key)
+        return Checkpoint(path=path, progress=self.progress)
 
     def _make(self, recipe: Recipe, write: Callable[[Path], Compressed]) -> Artifact:
         recipe = recipe.salted(self.fresh)

@@ -18,6 +18,8 @@ from compressbench.artifacts.artifact import Artifact, open_artifact
 from compressbench.artifacts.manifest import MANIFEST_NAME, Manifest, files_sha256
 from compressbench.errors import BadInput, StoreDamaged
 
+CHECKPOINTS_NAME = "checkpoints"
+
 
 def home() -> Path:
     """Where caches and artifacts live: ``COMPRESSBENCH_HOME``, or the platform's cache folder."""
@@ -35,6 +37,14 @@ class ArtifactStore:
         """The artifact of that key, or None."""
         folder = self.root / key
         return open_artifact(folder) if (folder / MANIFEST_NAME).exists() else None
+
+    def checkpoint_path(self, key: str) -> Path:
+        """A file for the unfinished work of whoever makes the artifact of that key; removed when it is made."""
+        return self.root / CHECKPOINTS_NAME / f"{key}.safetensors"
+
+    def unfinished(self) -> list[Path]:
+        """What interrupted or failed work left at `checkpoint_path`."""
+        return sorted((self.root / CHECKPOINTS_NAME).glob("*"))
 
     def make(self, key: str, write: Callable[[Path], Manifest]) -> Artifact:
         """The artifact of that key, made by `write` if the store has none.
@@ -60,6 +70,7 @@ class ArtifactStore:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
             partial.rename(self.root / key)
+            self.checkpoint_path(key).unlink(missing_ok=True)
             return open_artifact(self.root / key)
 
     def all(self) -> list[Artifact]:

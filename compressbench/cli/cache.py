@@ -30,6 +30,10 @@ def list_command() -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(f"{format_mib(total_bytes)} MiB in all")
+    unfinished = store.unfinished()
+    if unfinished:
+        size = format_mib(sum(path.stat().st_size for path in unfinished))
+        console.print(f"{size} MiB more hold {len(unfinished)} interrupted trainings, for the next run to go on with")
 
 
 @cache_command.command("verify")
@@ -53,16 +57,20 @@ def verify_command() -> None:
 @cache_command.command("clear")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear_command(*, yes: bool) -> None:
-    """Delete every artifact in the store; runs that need them make them anew."""
+    """Delete every artifact in the store, and what interrupted runs left; runs that need them make them anew."""
     from compressbench.artifacts.store import open_store
 
     store = open_store()
     artifacts = store.all()
-    if not artifacts:
+    unfinished = store.unfinished()
+    if not artifacts and not unfinished:
         click.echo(f"{store.root} holds no artifact")
         return
+    told = f"{len(artifacts)} artifacts" + (f" and {len(unfinished)} unfinished ones" if unfinished else "")
     if not yes:
-        click.confirm(f"delete {len(artifacts)} artifacts under {store.root}?", abort=True)
+        click.confirm(f"delete {told} under {store.root}?", abort=True)
     for artifact in artifacts:
         store.remove(artifact)
-    click.echo(f"{len(artifacts)} artifacts deleted")
+    for path in unfinished:
+        path.unlink(missing_ok=True)
+    click.echo(f"{told} deleted")

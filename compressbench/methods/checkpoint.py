@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,15 +48,18 @@ class Checkpoint:
     progress: Progress = field(default_factory=Quiet)
     every_s: float = EVERY_S
     """Shortest time between two files; longer where writing one takes more than its share of the time."""
-    _written_s: float = field(default_factory=time.perf_counter, init=False)
-    _cost_s: float = field(default=0.0, init=False)
-    _warned: bool = field(default=False, init=False)
+    clock_s: Callable[[], float] = time.perf_counter
+
+    def __post_init__(self) -> None:
+        self._written_s = self.clock_s()
+        self._cost_s = 0.0
+        self._warned = False
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to write again."""
         wait_s = max(self.every_s, self._cost_s / COST_SHARE)
-        return self.path is not None and time.perf_counter() - self._written_s >= wait_s
+        return self.path is not None and self.clock_s() - self._written_s >= wait_s
 
     def write(self, snapshot: Snapshot) -> None:
         """Replace the file; when this returns it survives a crash. A full disk costs a warning, not the training."""
@@ -64,7 +67,7 @@ class Checkpoint:
             return
         from safetensors.torch import save_file
 
-        start_s = time.perf_counter()
+        start_s = self.clock_s()
         partial = self.path.with_suffix(".partial")
         described = {"format": FORMAT, "stage": snapshot.stage, "values": json.dumps(snapshot.values)}
         try:
@@ -77,7 +80,7 @@ class Checkpoint:
             self._warn(error, snapshot)
         finally:
             partial.unlink(missing_ok=True)
-            self._written_s = time.perf_counter()
+            self._written_s = self.clock_s()
             self._cost_s = self._written_s - start_s
 
     def read(self) -> Snapshot | None:
@@ -90,22 +93,22 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as stream:
                 described = stream.metadata() or {}
                 if described.get("format") != FORMAT:
-                    self.reject("it is of another format")
+                    self._refuse("it is of another format")
                     return None
                 tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118
                 return Snapshot(stage=described["stage"], values=json.loads(described["values"]), tensors=tensors)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, training can begin anew
-            self.reject(str(error))
+            self._refuse(str(error))
             return None
-
-    def reject(self, reason: str) -> None:
-        """Say that what was found is not used."""
-        self.progress.say(f"the checkpoint {self.path} is not used ({reason}): training begins anew")
 
     def clear(self) -> None:
         """Remove the file: the artifact is complete, or cannot be."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+    def _refuse(self, reason: str) -> None:
+        self.progress.say(f"the checkpoint {self.path} is not used ({reason}): training begins anew")
+        self.clear()
 
     def _warn(self, error: Exception, snapshot: Snapshot) -> None:
         if not self._warned:

@@ -37,3 +37,4 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
     finally:
         if is_ours:
             signal.signal(signal.SIGINT, before)
+    raise_if_asked()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.method import Compressed
 from compressbench.models.geometry import BERT_BASE, Geometry
 from compressbench.progress import Progress
@@ -67,6 +68,7 @@ def make_synthetic_teacher(
     progress: Progress,
     geometry: Geometry = BERT_BASE,
     settings: TrunkSettings = SETTINGS,
+    checkpoint: Checkpoint | None = None,
 ) -> Compressed:
     """Train the trunk, grow it, and write a plain BertModel folder with its tokenizer.
 
@@ -78,6 +80,7 @@ def make_synthetic_teacher(
         progress: Told of every step.
         geometry: Of the model in the end.
         settings: Of the trunk.
+        checkpoint: Where an interrupted training is kept.
     """
     from compressbench.environment import native_precision
     from compressbench.methods.trunk import encode_tasks, spread_vocabulary, train_trunk
@@ -94,6 +97,7 @@ def make_synthetic_teacher(
         seed=seed,
         threads=threads,
         progress=progress,
+        checkpoint=checkpoint or Checkpoint(),
     )
     wide = grow_inside(trunk, heads=geometry.heads, intermediate=geometry.intermediate, seed=seed)
     grown = add_noise(grow_depth(wide, layers=geometry.layers), relative=NOISE, seed=seed)

@@ -127,7 +127,7 @@ class TrainingLoop:
             gradients: Of one batch.
 
         Raises:
-            MethodFailed: If the loss is no longer a number.
+            MethodFailed: If the loss is no longer a number, or the checkpoint is of another training.
         """
         self._resume()
         settings = self.settings
@@ -204,10 +204,15 @@ class TrainingLoop:
         if snapshot is None or snapshot.stage != self.settings.name:
             return
         if not restore(snapshot, self.modules, self.optimizer):
-            self.settings.checkpoint.reject("its tensors are not those of this training")
-            return
+            self.settings.checkpoint.clear()
+            raise MethodFailed(
+                f"the checkpoint {self.settings.checkpoint.path} was of another training and has been removed: "
+                "run the same command again"
+            )
         for number, hook in enumerate(self.hooks):
             hook.restore(snapshot.part(f"hook{number}"))
         self.step, self._epoch_rng = snapshot.values["step"], snapshot.values["rng"]
         self._schedule.load_state_dict(dict(snapshot.values["schedule"]))
+        for group, rate in zip(self.optimizer.param_groups, self._schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
         self._rng.bit_generator.state = self._epoch_rng

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from compressbench.errors import BadInput, MethodFailed
-from compressbench.methods.training import autocast, linear_schedule, to_tensors
+from compressbench.errors import BadInput
+from compressbench.methods.checkpoint import Checkpoint
+from compressbench.methods.training import autocast, to_tensors
+from compressbench.methods.training_loop import StageSettings, TrainingLoop
 from compressbench.models.geometry import Geometry
 from compressbench.models.growth import slim_inside
 from compressbench.prediction import EncodedRows, encode_rows
@@ -78,6 +80,7 @@ def train_trunk(
     seed: int,
     threads: int,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> BertModel:
     """A BertModel over the pieces that occur, as wide as `geometry` says, slim inside, trained on all tasks at once.
 
@@ -88,26 +91,37 @@ def train_trunk(
     torch.manual_seed(seed)
     model = _new_trunk(geometry, settings, piece_count=len(encoded.pieces))
     heads = nn.ModuleDict({name: nn.Linear(geometry.hidden, count) for name, count in encoded.class_counts.items()})
-    optimizer = _optimizer(model, heads, settings)
-    schedule = linear_schedule(optimizer, total_steps=settings.steps)
-    everything = [*model.parameters(), *heads.parameters()]
     model.train()
-    with progress.stage("pretrain the generated teacher", total=settings.steps) as advance:
-        for parts in _steps(encoded, settings, seed=seed):
-            # Single texts and pairs go through apart: padding one to the other's length would cost a third more.
-            total = 0.0
-            for names in _groups(encoded):
-                with autocast(device="cpu", precision=precision):
-                    loss = _loss(model, heads, {name: parts[name] for name in names}, encoded)
-                loss.backward()
-                total += float(loss.detach())
-            if not np.isfinite(total):
-                raise MethodFailed(f"the trunk's loss is {total}: use a learning rate below {settings.learning_rate:g}")
-            nn.utils.clip_grad_norm_(everything, CLIP_NORM)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            advance(note=f"loss {total / len(parts):.3f}")
+
+    def gradients(parts: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        # Single texts and pairs go through apart: padding one to the other's length would cost a third more.
+        terms = {}
+        for names in _groups(encoded):
+            with autocast(device="cpu", precision=precision):
+                loss = _loss(model, heads, {name: parts[name] for name in names}, encoded)
+            loss.backward()
+            terms[" and ".join(names)] = loss.detach() / len(parts)
+        return terms
+
+    stage = StageSettings(
+        name="pretrain the generated teacher",
+        epochs=1,
+        batch_size=sum(settings.rows_of(name) for name in encoded.tasks),
+        learning_rate=settings.learning_rate,
+        clip_norm=CLIP_NORM,
+        precision=precision,
+        seed=seed,
+        threads=threads,
+        progress=progress,
+        checkpoint=checkpoint or Checkpoint(),
+        loss_name="trunk's",
+    )
+    TrainingLoop(
+        settings=stage,
+        modules={"model": model, "heads": heads},
+        optimizer=_optimizer(model, heads, settings),
+        steps_per_epoch=settings.steps,
+    ).run(lambda rng: _steps(encoded, settings, rng), gradients)
     return model.eval()
 
 
@@ -174,9 +188,8 @@ def _optimizer(model: BertModel, heads: nn.ModuleDict, settings: TrunkSettings) 
     )
 
 
-def _steps(encoded: EncodedTasks, settings: TrunkSettings, *, seed: int) -> Iterator[dict[str, np.ndarray]]:
+def _steps(encoded: EncodedTasks, settings: TrunkSettings, rng: np.random.Generator) -> Iterator[dict[str, np.ndarray]]:
     """For each step the row indices of each task; every task goes through its rows in a new order each time."""
-    rng = np.random.default_rng(seed)
     streams = {name: _endless(len(each), settings.rows_of(name), rng) for name, each in encoded.tasks.items()}
     for _ in range(settings.steps):
         yield {name: next(stream) for name, stream in streams.items()}

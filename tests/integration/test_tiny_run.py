@@ -2,13 +2,20 @@
 
 import csv
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from compressbench.__main__ import main
 from compressbench.artifacts.store import home, open_store
+from compressbench.methods.training_loop import TrainingLoop
 from compressbench.records.log import RecordLog
 from compressbench.records.schema import LatencyRecord, SessionRecord
 from tests.conftest import draw_tiny_rows
@@ -131,6 +138,39 @@ def test_an_interrupted_run_goes_on(arguments: list[str], monkeypatch: pytest.Mo
     assert {each.session for each in blocks} == {1}
     assert {artifact.key for artifact in open_store().all()} == stored
     assert rows_of()["quant-dynamic"]["speedup"]["onnxruntime"]["1x16"]["ratio"] > 0
+
+
+def test_ctrl_c_within_a_training_loses_no_step(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of its own, stopped by the signal; the same command then goes on from the step it was at."""
+    command = ["compress", "finetune:epochs=60:precision=fp32", *arguments[1:7], "--threads", "1", "--to"]
+    code = (
+        "import sys; from compressbench.methods.checkpoint import Checkpoint; from compressbench.__main__ import main; "
+        "Checkpoint.is_due = property(lambda self: True); sys.exit(main(sys.argv[1:]))"
+    )
+    started = subprocess.Popen([sys.executable, "-c", code, *command, "stopped"], stderr=subprocess.PIPE)
+    store = open_store()
+    while not store.unfinished():
+        assert started.poll() is None
+        time.sleep(0.02)
+    started.send_signal(signal.SIGINT)
+    started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert not Path("stopped").exists()
+    (unfinished,) = store.unfinished()
+    with safe_open(unfinished, framework="pt") as stream:
+        done = json.loads(stream.metadata()["values"])["step"]
+    assert main(["cache", "list"]) == 0
+    assert "interrupted trainings, for the next run to go on with" in capsys.readouterr().out
+    steps, take_step = [], TrainingLoop._step
+    monkeypatch.setattr(TrainingLoop, "_step", lambda *given: steps.append(1) or take_step(*given))
+    assert main([*command, "resumed"]) == 0
+    assert 0 < len(steps) == 60 * 8 - done
+    assert store.unfinished() == []
+    shutil.rmtree(store.root)
+    assert main([*command, "whole"]) == 0
+    assert Path("resumed/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
 
 
 def test_a_failed_cell_is_reported_and_the_rest_too(arguments: list[str]) -> None:

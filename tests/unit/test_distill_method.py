@@ -17,6 +17,7 @@ from compressbench.methods.distill import method as method_module
 from compressbench.methods.distill.loop import LossWeights, weighted_terms
 from compressbench.methods.distill.task_stages import wanted_layers
 from compressbench.methods.finetune import Finetune
+from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
 from compressbench.methods.method import Context
 from compressbench.models.geometry import BERT_BASE, Geometry
 from compressbench.models.loading import load_classifier, new_classifier, save_classifier
@@ -238,6 +239,9 @@ def test_another_family_is_refused(tiny_context: Context, as_artifact: AsArtifac
         ({"batch_size": 0}, "batch_size=0"),
         ({"train_rows": 0}, "train_rows=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
+        ({"prune_amount": 1.0}, "prune_amount=1.0 is no share"),
+        ({"prune_amount": float("nan")}, "prune_amount=nan is no share"),
+        ({"prune_epochs": 0}, "prune_epochs=0 is too few"),
         ({"hidden_weight": -1.0}, "hidden_weight=-1.0 must be 0 or above: use a number such as 1.0"),
         ({"attention_weight": float("nan")}, "attention_weight=nan must be 0 or above"),
         ({"cache_gib": float("inf")}, "cache_gib=inf must be 0 or above"),
@@ -311,6 +315,64 @@ def test_only_outputs_with_a_weight_are_wanted() -> None:
     assert wanted_layers(Distill(hidden_weight=0.0), mapping).hidden == (0,)
     assert wanted_layers(Distill(attention_weight=0.0), mapping).attention == ()
     assert not wanted_layers(Distill(intermediate_epochs=0), mapping)
+
+
+@pytest.mark.parametrize(("epochs", "prune_epochs"), [(3, 2), (2, 6), (1, 1)])
+def test_a_student_pruned_while_it_learns_ends_at_the_exact_count_of_zeros(
+    tiny_classifier: Path, tiny_context: Context, as_artifact: AsArtifact, epochs: int, prune_epochs: int
+) -> None:
+    budget = distilled(
+        tiny_classifier, tiny_context, as_artifact, prune_amount=0.3, prune_epochs=prune_epochs,
+        intermediate_epochs=epochs, prediction_epochs=2, precision="bf16",
+    )  # fmt: skip
+    model = load_classifier(tiny_context.to)
+    linear = [each.weight for each in model.modules() if isinstance(each, torch.nn.Linear)]
+    assert len(linear) == 6 + 2
+    wanted = round(0.3 * sum(weight.numel() for weight in linear))
+    assert sum(int((weight == 0).sum()) for weight in linear) == wanted == budget["pruned_weights"]
+    assert not any(bool(torch.signbit(weight[weight == 0]).any()) for weight in linear)
+    assert int((model.bert.embeddings.word_embeddings.weight[1:] == 0).sum()) == 0
+
+
+def test_masks_grow_over_the_intermediate_epochs_and_hold_in_both_stages(
+    tiny_classifier: Path, tiny_context: Context, as_artifact: AsArtifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every step the share of zeros is that of the ramp: one third a time, and no more in the other stage."""
+    shares: list[float] = []
+    hold = IterativePruning.after_step
+
+    def held(self: IterativePruning) -> None:
+        hold(self)
+        weights = [*self._weights.values()]
+        zeros = sum(int((weight == 0).sum()) for weight in weights)
+        shares.append(round(zeros / sum(weight.numel() for weight in weights), 2))
+
+    monkeypatch.setattr(IterativePruning, "after_step", held)
+    distilled(
+        tiny_classifier, tiny_context, as_artifact, prune_amount=0.3, prune_epochs=3, intermediate_epochs=4,
+        prediction_epochs=2, batch_size=48, learning_rate=1e-2, prediction_learning_rate=1e-2,
+    )  # fmt: skip
+    assert shares == [*[0.1] * 3, *[0.2] * 3, *[0.3] * 3, *[0.3] * 2, *[0.3] * 4]  # masked when they grow, then by step
+
+
+def test_pruning_in_the_loop_takes_an_intermediate_stage() -> None:
+    with pytest.raises(InvalidParameter, match=r"prune_amount=0\.2 grows over .* with distill\+prune"):
+        Distill(prune_amount=0.2, intermediate_epochs=0)
+
+
+def test_the_study_s_pruning_is_a_fifteenth_of_all_parameters() -> None:
+    """20 % of TinyBERT4's Linear weights: its "6 %"."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    shape = Distill().check(BERT_BASE)
+    model = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=shape.vocab, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads, intermediate_size=shape.intermediate,
+        )
+    )  # fmt: skip
+    linear = sum(weight.numel() for weight in linear_weights(model).values())
+    assert 0.2 * linear / sum(weight.numel() for weight in model.parameters()) == pytest.approx(0.065, abs=5e-4)
 
 
 def test_the_total_is_the_weighted_sum_over_layers() -> None:

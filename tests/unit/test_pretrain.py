@@ -101,5 +101,5 @@ def test_rows_without_labels_are_refused(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
     settings = TrunkSettings(layers=1, heads=2, intermediate=16, steps=20, learning_rate=1e30, rows_per_step=4)
-    with pytest.raises(MethodFailed, match=r"the trunk's loss is nan: use a learning rate below 1e\+30"):
+    with pytest.raises(MethodFailed, match=r"the trunk's loss is nan at step 2: use a learning_rate below 1e\+30"):
         make(tmp_path, settings=settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compressbench.__main__ import main
 from compressbench.artifacts import keys
 from compressbench.artifacts.artifact import open_artifact
 from compressbench.artifacts.keys import Recipe
@@ -152,3 +153,16 @@ def test_a_folder_that_is_no_artifact_is_said(tmp_path: Path, text: str | None, 
         (tmp_path / MANIFEST_NAME).write_text(text)
     with pytest.raises(BadInput, match=message):
         open_artifact(tmp_path)
+
+
+def test_clearing_the_cache_takes_what_interrupted_runs_left_too(capsys: pytest.CaptureFixture[str]) -> None:
+    store = open_store()
+    store.make(RECIPE.key, write_model)
+    unfinished = store.checkpoint_path("other")
+    unfinished.parent.mkdir()
+    unfinished.write_bytes(b"weights")
+    assert main(["cache", "clear", "--yes"]) == 0
+    assert "1 artifacts and 1 unfinished ones deleted" in capsys.readouterr().out
+    assert (store.all(), store.unfinished()) == ([], [])
+    assert main(["cache", "clear", "--yes"]) == 0
+    assert "holds no artifact" in capsys.readouterr().out

@@ -76,6 +76,12 @@ class Distill(Method):
         "scores", help="attention before or after the softmax"
     )
     dropout: float = parameter(0.0, help="of the student while training")
+    prune_amount: float = parameter(
+        0.0, help="share of the student's Linear weights that is pruned while it learns, and zero in the end"
+    )
+    prune_epochs: int = parameter(
+        6, help="first intermediate epochs, over which prune_amount grows; all of them where there are fewer"
+    )
     precision: Literal["auto", "fp32", "bf16"] = parameter(
         AUTO, help="auto: bf16 where the CPU multiplies it natively, else fp32"
     )
@@ -90,13 +96,19 @@ class Distill(Method):
         for name, words in WORDS.items():
             if getattr(self, name) not in words:
                 raise InvalidParameter(f"{name}={getattr(self, name)} is unknown: use {listed(words)}")
-        for name in ("prediction_epochs", "batch_size", "train_rows"):
+        for name in ("prediction_epochs", "batch_size", "train_rows", "prune_epochs"):
             check_count(name, getattr(self, name))
         if self.intermediate_epochs != 0:
             check_count("intermediate_epochs", self.intermediate_epochs)
         for name in ("temperature", "learning_rate", "prediction_learning_rate"):
             check_positive(name, getattr(self, name))
         check_share("dropout", self.dropout)
+        check_share("prune_amount", self.prune_amount)
+        if self.prune_amount and self.intermediate_epochs == 0:
+            raise InvalidParameter(
+                f"prune_amount={self.prune_amount} grows over intermediate epochs, and intermediate_epochs=0: set it "
+                "above 0, or prune the finished student with distill+prune"
+            )
         for name in ("embedding_weight", "attention_weight", "hidden_weight", "cache_gib"):
             _check_not_negative(name, getattr(self, name))
         if self.intermediate_epochs != 0 and not (self.embedding_weight or self.attention_weight or self.hidden_weight):

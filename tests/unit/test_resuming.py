@@ -1,0 +1,297 @@
+"""A training that was interrupted and went on ends where one that was not interrupted ends."""
+
+import dataclasses
+import errno
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from compressbench.artifacts.artifact import Artifact
+from compressbench.artifacts.store import ArtifactStore
+from compressbench.errors import MethodFailed
+from compressbench.methods import checkpoint as checkpoint_module
+from compressbench.methods.checkpoint import Checkpoint, Snapshot
+from compressbench.methods.distill import Distill
+from compressbench.methods.finetune import Finetune
+from compressbench.methods.method import Context, Method
+from compressbench.methods.pretrain import TrunkSettings
+from compressbench.methods.prune import Prune
+from compressbench.methods.trunk import encode_tasks, train_trunk
+from compressbench.progress import Advance, Quiet
+from compressbench.tasks.data import TaskData
+from compressbench.tasks.task import Rows, Task
+from compressbench.workshop import Workshop
+from tests.conftest import TINY
+
+FIT = {"epochs": 3, "batch_size": 40, "learning_rate": 1e-3, "precision": "fp32", "train_rows": "all"}
+STUDENT = {
+    "student": "1x16x2x32", "batch_size": 40, "precision": "fp32", "intermediate_epochs": 2, "prediction_epochs": 2,
+    "learning_rate": 1e-3, "prediction_learning_rate": 1e-3, "dropout": 0.1, "train_rows": "all",
+}  # fmt: skip
+# Three steps an epoch. Each method with the stage that is interrupted.
+CASES = [
+    (Finetune(**FIT), "fine-tune tiny"),
+    (Prune(**FIT, amount=0.4, ramp_epochs=2), "prune tiny"),
+    (Distill(**STUDENT), "distill tiny, intermediate"),
+    (Distill(**STUDENT), "distill tiny, prediction"),
+    (Distill(**STUDENT, prune_amount=0.3, prune_epochs=2), "distill tiny, intermediate"),
+    (Distill(**STUDENT, prune_amount=0.3, prune_epochs=2), "distill tiny, prediction"),
+]
+NAMES = [f"{method.name}-{stage.split()[-1]}-{number}" for number, (method, stage) in enumerate(CASES)]
+
+
+class Interrupting(Quiet):
+    """Progress that stops the work after some steps of one stage, and remembers where stages began."""
+
+    def __init__(
+        self, stage: str = "", after: float = math.inf, error: type[BaseException] = KeyboardInterrupt
+    ) -> None:
+        super().__init__()
+        self.began: dict[str, int] = {}
+        self.notes: list[str] = []
+        self.said: list[str] = []
+        self._stage, self._after, self._error = stage, after, error
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextmanager
+    def stage(self, name: str, *, total: int, done: int = 0) -> Iterator[Advance]:
+        self.began[name] = done
+
+        def advance(steps: int = 1, *, note: str = "") -> None:
+            nonlocal done
+            done += steps
+            self.notes.append(f"{name} {note}")
+            if name == self._stage and done == self._after:
+                raise self._error
+
+        yield advance
+        assert done == total
+
+
+@pytest.fixture(scope="module")
+def as_source(tiny_encoder: Path, tiny_classifier: Path, as_artifact: Callable[..., Artifact]) -> Any:
+    return lambda method: as_artifact(tiny_encoder if method.name == "finetune" else tiny_classifier)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    as_source: Any, tiny_task: Task, tiny_rows: Rows, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Method], tuple[dict[str, torch.Tensor], dict[str, Any], list[str]]]:
+    """Weights, budget and shown losses of a method that runs in one go; each method once."""
+    made: dict[Method, Any] = {}
+
+    def run(method: Method) -> Any:
+        if method not in made:
+            to, progress = tmp_path_factory.mktemp("whole"), Interrupting()
+            context = Context(task=tiny_task, train=tiny_rows, to=to, threads=1, progress=progress)
+            budget = method.compress(as_source(method), context).budget
+            made[method] = (load_file(to / "model.safetensors"), dict(budget), progress.notes)
+        return made[method]
+
+    return run
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, "last"])
+@pytest.mark.parametrize(("method", "stage"), CASES, ids=NAMES)
+def test_the_weights_are_those_of_a_run_in_one_go(
+    method: Method, stage: str, after: int | str, uninterrupted: Any, as_source: Any, tiny_context: Context,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    weights, budget, notes = uninterrupted(method)
+    last = sum(note.startswith(stage) for note in notes)
+    after = last if after == "last" else after
+    path = tmp_path / "state.safetensors"
+    stopped = Interrupting(stage, after)
+    with pytest.raises(KeyboardInterrupt):
+        method.compress(
+            as_source(method), dataclasses.replace(tiny_context, progress=stopped, checkpoint=Checkpoint(path=path))
+        )
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["state.safetensors"]
+    torch.manual_seed(12345)
+    torch.rand(7)
+    goes_on = Interrupting()
+    made = method.compress(
+        as_source(method), dataclasses.replace(tiny_context, progress=goes_on, checkpoint=Checkpoint(path=path))
+    )
+    assert goes_on.began[stage] == after
+    assert dict(made.budget) == budget
+    resumed = load_file(tiny_context.to / "model.safetensors")
+    assert resumed.keys() == weights.keys()
+    assert [name for name in weights if not torch.equal(weights[name], resumed[name])] == []
+    layers = [note for note in notes if "loss" in note]
+    again = [note for note in (*stopped.notes, *goes_on.notes) if "loss" in note]
+    assert again == layers
+
+
+@pytest.mark.parametrize(("method", "stage"), CASES[1:4], ids=NAMES[1:4])
+def test_a_killed_run_goes_on_from_the_last_file(
+    method: Method, stage: str, uninterrupted: Any, as_source: Any, tiny_context: Context, tmp_path: Path
+) -> None:
+    def run(progress: Interrupting, *, every_s: float = 1e9) -> None:
+        checkpoint = Checkpoint(path=tmp_path / "state.safetensors", progress=progress, every_s=every_s)
+        method.compress(as_source(method), dataclasses.replace(tiny_context, progress=progress, checkpoint=checkpoint))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_module, "COST_SHARE", 1e9)
+        with pytest.raises(SystemError):
+            run(Interrupting(stage, 5, SystemError), every_s=0)
+    goes_on = Interrupting()
+    run(goes_on)
+    assert goes_on.began[stage] == 4
+    weights, resumed = uninterrupted(method)[0], load_file(tiny_context.to / "model.safetensors")
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_a_stage_that_is_done_asks_no_teacher_again(as_source: Any, tiny_context: Context, tmp_path: Path) -> None:
+    method = Distill(**STUDENT)
+    context = dataclasses.replace(tiny_context, checkpoint=Checkpoint(path=tmp_path / "state.safetensors"))
+    with pytest.raises(KeyboardInterrupt):
+        method.compress(
+            as_source(method), dataclasses.replace(context, progress=Interrupting("distill tiny, prediction", 2))
+        )
+    goes_on = Interrupting()
+    method.compress(as_source(method), dataclasses.replace(context, progress=goes_on))
+    assert goes_on.began == {"distill tiny, prediction": 2}
+
+
+def test_the_trunk_goes_on_too(tiny_rows: Rows, tiny_tokenizer_folder: Path, tmp_path: Path) -> None:
+    encoded = encode_tasks({"tiny": tiny_rows}, tokenizer_path=tiny_tokenizer_folder / "tokenizer.json")
+
+    def train(progress: Interrupting, path: Path | None) -> dict[str, torch.Tensor]:
+        return train_trunk(
+            encoded, geometry=TINY, settings=TrunkSettings(layers=1, heads=2, intermediate=16, steps=9),
+            precision="fp32", seed=0, threads=1, progress=progress, checkpoint=Checkpoint(path=path),
+        ).state_dict()  # fmt: skip
+
+    whole = train(Interrupting(), None)
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupting("pretrain the generated teacher", 7), path)
+    resumed = train(Interrupting(), path)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_workshop_goes_on_and_cleans_up(
+    tiny_classifier: Path, as_artifact: Callable[..., Artifact], tiny_task: Task, tiny_rows: Rows, tmp_path: Path
+) -> None:
+    data = TaskData(tiny_task, lambda split: tiny_rows, ("train", "dev"), "memory")
+    source = as_artifact(tiny_classifier)
+
+    def make(root: str, progress: Interrupting, method: Method) -> Artifact:
+        workshop = Workshop(store=ArtifactStore(root=tmp_path / root), threads=1, device="cpu", progress=progress)
+        return workshop.apply(method, source, data, seed=1, teacher=source, chain=method.name)
+
+    method = Prune(**FIT, amount=0.4, ramp_epochs=2)
+    whole = make("one", Interrupting(), method)
+    with pytest.raises(KeyboardInterrupt):
+        make("two", Interrupting("prune tiny", 4), method)
+    store = ArtifactStore(root=tmp_path / "two")
+    assert store.unfinished() == [store.checkpoint_path(whole.key)]
+    assert store.all() == []
+    other = Interrupting()
+    make("two", other, dataclasses.replace(method, learning_rate=2e-3))
+    assert other.began["prune tiny"] == 0
+    goes_on = Interrupting()
+    resumed = make("two", goes_on, method)
+    assert goes_on.began["prune tiny"] == 4
+    assert resumed.manifest.files == whole.manifest.files
+    assert store.unfinished() == []
+
+
+def run_finetune(as_source: Any, context: Context, checkpoint: Checkpoint, **stop: Any) -> Interrupting:
+    progress = Interrupting(**stop)
+    checkpoint.progress = progress
+    method = Finetune(**FIT)
+    method.compress(as_source(method), dataclasses.replace(context, progress=progress, checkpoint=checkpoint))
+    return progress
+
+
+def test_a_full_disk_costs_one_warning_and_no_training(
+    as_source: Any, tiny_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr(checkpoint_module, "COST_SHARE", 1e9)
+    progress = run_finetune(as_source, tiny_context, Checkpoint(path=tmp_path / "state.safetensors", every_s=0))
+    assert len(progress.said) == 1
+    assert "no checkpoint of fine-tune tiny could be written to" in progress.said[0]
+    assert "No space left on device" in progress.said[0]
+    assert "Training goes on, and would begin anew if it were interrupted" in progress.said[0]
+    assert (tiny_context.to / "model.safetensors").exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_damaged_file_is_told_and_not_used(as_source: Any, tiny_context: Context, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(b"no safetensors at all")
+    progress = run_finetune(as_source, tiny_context, Checkpoint(path=path))
+    assert progress.began == {"fine-tune tiny": 0}
+    assert f"the checkpoint {path} is not used (" in progress.said[0]
+    assert progress.said[0].endswith("): training begins anew")
+
+
+def test_a_file_of_another_format_is_told_and_not_used(as_source: Any, tiny_context: Context, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_file({"weight": torch.zeros(2)}, path, metadata={"format": "0"})
+    progress = run_finetune(as_source, tiny_context, Checkpoint(path=path))
+    assert "is not used (it is of another format): training begins anew" in progress.said[0]
+    assert not path.exists()
+
+
+def test_the_state_of_another_training_is_refused_and_removed(
+    as_source: Any, tiny_context: Context, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(path=tmp_path / "state.safetensors")
+    checkpoint.write(Snapshot(stage="fine-tune tiny", values={"step": 1}, tensors={"module.model.x": torch.zeros(2)}))
+    with pytest.raises(MethodFailed, match=r"was of another training and has been removed: run the same command again"):
+        run_finetune(as_source, tiny_context, checkpoint)
+    assert run_finetune(as_source, tiny_context, checkpoint).began == {"fine-tune tiny": 0}
+
+
+def test_a_loss_that_is_no_number_leaves_nothing_to_go_on_from(
+    as_source: Any, tiny_context: Context, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    method = Finetune(**FIT | {"learning_rate": 1e30})
+    context = dataclasses.replace(tiny_context, checkpoint=Checkpoint(path=path))
+    with pytest.raises(KeyboardInterrupt):
+        method.compress(as_source(method), dataclasses.replace(context, progress=Interrupting("fine-tune tiny", 1)))
+    assert path.exists()
+    with pytest.raises(MethodFailed, match="the training loss is nan at step"):
+        method.compress(as_source(method), context)
+    assert not path.exists()
+
+
+def test_writing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+
+    def slow(tensors: Any, path: Path, metadata: Any) -> None:
+        nonlocal now_s
+        now_s += 6.0
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("safetensors.torch.save_file", slow)
+    checkpoint = Checkpoint(path=tmp_path / "state.safetensors", clock_s=lambda: now_s)
+    snapshot = Snapshot(stage="fit", values={}, tensors={})
+    assert not checkpoint.is_due
+    now_s += 119
+    assert not checkpoint.is_due
+    now_s += 1
+    assert checkpoint.is_due
+    checkpoint.write(snapshot)
+    now_s += 299  # 6 s are 2 % of 300 s
+    assert not checkpoint.is_due
+    now_s += 1
+    assert checkpoint.is_due
+    assert not Checkpoint(every_s=0).is_due
