@@ -1,11 +1,12 @@
-"""TinyBERT's losses: tensors in, tensors out, each with its equation; padding never counts.
+"""The losses of distillation: tensors in, tensors out, each with its equation; padding never counts.
 
 Everywhere `mask` is bool [batch, tokens], True for real tokens, and means run over real tokens (for attention: over
 pairs of them) of the whole batch. Leading dimensions, shown as ``...``, are layers: a loss comes back for each, so
 that a caller may weigh them (equation 6 of the paper sums them, lambda_m = 1).
 
 Reference:
-    Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding", arXiv:1909.10351.
+    Jiao et al. 2020, "TinyBERT: Distilling BERT for Natural Language Understanding", arXiv:1909.10351, but for
+    `patience_loss` and `cosine_loss`, which name theirs.
 """
 
 import torch
@@ -94,6 +95,44 @@ def logits_mse(student: Tensor, teacher: Tensor) -> Tensor:
     The reference code trains STS-B's prediction stage on the gold labels instead.
     """
     return functional.mse_loss(student.float(), teacher.float())
+
+
+def patience_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """``L_PT = sum_j || h_j^S / ||h_j^S|| - h_I(j)^T / ||h_I(j)^T|| ||^2`` of the first token, BERT-PKD's patience.
+
+    The formula sums over the width too. The authors' code takes the mean over rows and width instead, so that their
+    beta of 10 to 1000 weighs it; this does as the code.
+
+    Args:
+        student: h^S, the first token's hidden states [..., rows, width].
+        teacher: h^T of the mapped layers, same shape: the widths must agree, for nothing is projected.
+
+    Returns:
+        A loss per leading index, fp32, in [0, 4 / width].
+
+    Reference:
+        Sun et al. 2019, "Patient Knowledge Distillation for BERT Model Compression", arXiv:1908.09355, equation 7.
+    """
+    ours, theirs = (functional.normalize(each.float(), dim=-1) for each in (student, teacher))
+    return (ours - theirs).square().mean(dim=(-2, -1))
+
+
+def cosine_loss(student: Tensor, teacher: Tensor, *, mask: Tensor) -> Tensor:
+    """``L_cos = 1 - cos(h^S, h^T)``, mean over real tokens: DistilBERT's alignment of directions.
+
+    Args:
+        student: h^S [..., batch, tokens, width].
+        teacher: h^T, same shape.
+        mask: Real tokens [batch, tokens].
+
+    Returns:
+        A loss per leading index, fp32, in [0, 2].
+
+    Reference:
+        Sanh et al. 2019, "DistilBERT, a distilled version of BERT", arXiv:1910.01108, section 3.
+    """
+    distances = 1.0 - functional.cosine_similarity(student.float(), teacher.float(), dim=-1)
+    return distances.where(mask, 0.0).sum(dim=(-2, -1)) / mask.sum()
 
 
 def _projected_mse(student: Tensor, teacher: Tensor, *, projection: Tensor, mask: Tensor) -> Tensor:

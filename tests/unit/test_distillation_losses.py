@@ -10,9 +10,11 @@ from torch import Tensor
 from compressbench.numerics.distillation_losses import (
     attention_loss,
     cleared_scores,
+    cosine_loss,
     embedding_loss,
     hidden_loss,
     logits_mse,
+    patience_loss,
     soft_cross_entropy,
 )
 
@@ -151,6 +153,37 @@ def test_regression_learns_logits_by_their_squared_error() -> None:
     assert float(logits_mse(student, teacher)) == pytest.approx(float(np.mean((student - teacher).numpy() ** 2)))
 
 
+def test_patience_is_the_squared_distance_of_unit_vectors_over_the_width() -> None:
+    student, teacher = drawn(2, 5, 8, seed=0), drawn(2, 5, 8, seed=1)
+    losses = patience_loss(student, teacher)
+    for layer in range(2):
+        squared = [
+            np.sum((ours / np.linalg.norm(ours) - theirs / np.linalg.norm(theirs)) ** 2)
+            for ours, theirs in zip(student[layer].numpy(), teacher[layer].numpy(), strict=True)
+        ]
+        assert float(losses[layer]) == pytest.approx(float(np.mean(squared)) / 8, rel=1e-5)
+
+
+@given(st.floats(0.01, 100), st.floats(0.01, 100))
+@settings(deadline=None)
+def test_patience_and_cosine_know_directions_only(ours: float, theirs: float) -> None:
+    """Lengths do not matter, and on unit vectors ``|a - b|^2 = 2 (1 - cos)``."""
+    student, teacher = drawn(4, 6, seed=0), drawn(4, 6, seed=1)
+    patience = float(patience_loss(ours * student, theirs * teacher))
+    cosine = float(cosine_loss(ours * student[None], theirs * teacher[None], mask=torch.ones(1, 4, dtype=torch.bool)))
+    assert patience == pytest.approx(float(patience_loss(student, teacher)), rel=1e-4)
+    assert patience * 6 == pytest.approx(2 * cosine, rel=1e-4)
+
+
+@given(LENGTHS, st.sampled_from([0.0, 3.0, -1e4]))
+@settings(deadline=None)
+def test_cosine_loss_agrees_with_torchs_over_real_tokens(lengths: list[int], filling: float) -> None:
+    mask = padding_mask(lengths, extra=1)
+    student, teacher = (drawn(*mask.shape, 5, seed=seed).where(mask[..., None], filling) for seed in (0, 1))
+    expected = torch.nn.functional.cosine_embedding_loss(student[mask], teacher[mask], torch.ones(sum(lengths)))
+    assert float(cosine_loss(student, teacher, mask=mask)) == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_losses_are_fp32_whatever_comes_in(dtype: torch.dtype) -> None:
     mask = padding_mask([2, 3])
@@ -159,3 +192,5 @@ def test_losses_are_fp32_whatever_comes_in(dtype: torch.dtype) -> None:
     assert hidden_loss(student, teacher, projection=projection, mask=mask).dtype == torch.float32
     assert attention_loss(scores, scores, mask=mask).dtype == torch.float32
     assert soft_cross_entropy(student[0], student[1]).dtype == torch.float32
+    assert patience_loss(student[:, 0], student[:, 1]).dtype == torch.float32
+    assert cosine_loss(student, student, mask=mask).dtype == torch.float32
