@@ -105,9 +105,11 @@ def describe_environment(*, threads: int) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree this package runs from, if it is a git checkout."""
-    folder = Path(__file__).resolve().parent
-    if not (folder.parent / ".git").exists():
-        return None
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    """Commit of the source tree this package runs from; installed elsewhere, of the checkout that the run starts in."""
+    source = Path(__file__).resolve().parents[1]
+    folder = source if (source / ".git").exists() else Path.cwd()
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:
+        return None  # no git here
     return answer.stdout.strip() or None
