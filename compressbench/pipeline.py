@@ -135,10 +135,12 @@ class Cells:
     def cell(self, line: MethodLine, data: TaskData, seed: int, models: list[Measurable], *, teacher: Artifact) -> None:
         """Make and measure one cell; what goes wrong in it is recorded, and the run goes on."""
         try:
-            source = teacher
+            source, pretrained = teacher, self.plan.teachers[data.task.name]
             if line.chain[0].name == "finetune":
-                source = self.workshop.source_model(self.plan.teachers[data.task.name])
-            artifact = self.workshop.chain(line.chain, data, source=source, teacher=teacher, seed=seed)
+                source = self.workshop.source_model(pretrained)
+            artifact = self.workshop.chain(
+                line.chain, data, source=source, teacher=teacher, seed=seed, pretrained=pretrained
+            )
             measured = self._measure(artifact, data, models)
         except Exception as error:  # noqa: BLE001 - one cell's failure must not take the others with it
             reason = str(error) if isinstance(error, CompressbenchError) else f"{type(error).__name__}: {error}"

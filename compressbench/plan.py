@@ -15,7 +15,7 @@ from compressbench.methods.method import Method
 from compressbench.options import Options
 from compressbench.plan_parts import (
     MethodLine,
-    check_geometries,
+    check_chain,
     check_seeds,
     check_threads,
     load_data_and_teachers,
@@ -64,6 +64,9 @@ class Plan:
             "runtimes": self.runtimes,
             "device": self.device,
         }
+        files = [dict(method.fingerprints()) for line in self.lines for method in line.chain]
+        if any(files):
+            content["files"] = files
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -93,9 +96,9 @@ def resolve(options: Options) -> Plan:
     for each in data:
         for split in ("train", *each.task.dev_splits):
             each.rows(split)
-        source = teachers[each.task.name].geometry
+        teacher = teachers[each.task.name]
         for line in lines:
-            check_geometries(line.chain, source)
+            check_chain(line.chain, teacher.geometry, teacher=teacher, offline=options.offline)
     return Plan(
         suite=data[0].task.suite,
         data=data,

@@ -97,10 +97,36 @@ def read_methods(
     return finetune, tuple(lines.values())
 
 
-def check_geometries(chain: Chain, source: Geometry) -> None:
-    """Raise InvalidParameter where a method cannot take the geometry of the one before it."""
+def check_chain(chain: Chain, source: Geometry, *, teacher: TeacherSource | None, offline: bool) -> None:
+    """Refuse a chain whose methods or ingredients cannot work on what they will be given.
+
+    Args:
+        chain: Its methods in order.
+        source: Geometry that the first one is given.
+        teacher: Where the teacher comes from, before fine-tuning; None where there is none.
+        offline: Whether the hub may not be asked.
+
+    Raises:
+        BadInput: For a geometry or a file that a method cannot take, or a pretrained teacher that is missing.
+    """
     for method in chain:
+        method.check_files(offline=offline)
+        for ingredient in method.ingredients().values():
+            start = source
+            if ingredient.starts_from == "pretrained":
+                start = _pretrained(teacher, needed_for=f"{method.name}: {ingredient.name}")
+            check_chain((ingredient,), start, teacher=teacher, offline=offline)
         source = method.check(source)
+
+
+def _pretrained(teacher: TeacherSource | None, *, needed_for: str) -> Geometry:
+    if teacher is None or teacher.kind == "fine-tuned":
+        given = f"{teacher.name} is fine-tuned already" if teacher else "none was given"
+        raise BadInput(
+            f"{needed_for} starts from the teacher before fine-tuning, and {given}: "
+            "name the pretrained encoder by --teacher"
+        )
+    return teacher.geometry
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:

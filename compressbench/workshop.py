@@ -23,10 +23,12 @@ from compressbench.progress import Progress
 from compressbench.reporting.model_card import model_card
 from compressbench.tasks.data import TaskData
 from compressbench.tasks.synthetic import SYNTHETIC_TASKS, synthetic_rows
+from compressbench.tasks.task import Rows
 from compressbench.teacher import TeacherSource
 
 TRUNK_SEED = 0  # the generated pretrained teacher is a given, like any other: a run's seeds do not change it
 IMPORT_REVISION = 1
+NO_ROWS = Rows(first=(), second=None, labels=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,31 +53,88 @@ class Workshop:
         """The teacher before fine-tuning: generated, or the user's folder as an artifact."""
         return self._generated_teacher() if source.path is None else self._imported(source, source.path)
 
-    def chain(self, chain: Chain, data: TaskData, *, source: Artifact, teacher: Artifact, seed: int) -> Artifact:
+    def chain(
+        self,
+        chain: Chain,
+        data: TaskData,
+        *,
+        source: Artifact,
+        teacher: Artifact,
+        seed: int,
+        pretrained: TeacherSource | None = None,
+    ) -> Artifact:
         """The artifact at the end of a chain that starts from `source`."""
         for length, method in enumerate(chain, start=1):
-            source = self.apply(method, source, data, seed=seed, teacher=teacher, chain=spell(chain[:length]))
+            name = spell(chain[:length])
+            source = self.apply(method, source, data, seed=seed, teacher=teacher, chain=name, pretrained=pretrained)
         return source
 
     def apply(
-        self, method: Method, source: Artifact, data: TaskData, *, seed: int, teacher: Artifact | None, chain: str
+        self,
+        method: Method,
+        source: Artifact,
+        data: TaskData,
+        *,
+        seed: int,
+        teacher: Artifact | None,
+        chain: str,
+        pretrained: TeacherSource | None = None,
     ) -> Artifact:
-        """One method applied to one artifact; what takes ONNX models is given the export."""
+        """One method applied to one artifact.
+
+        Args:
+            method: Not yet resolved.
+            source: What it works on; a method that takes ONNX models is given the export.
+            data: The task and its rows.
+            seed: Counts where the method draws.
+            teacher: The fine-tuned teacher, where there is one.
+            chain: What the artifact is called.
+            pretrained: The teacher before fine-tuning, for ingredients that start from it.
+        """
         if "onnx-fp32" in method.consumes:
             source = self.as_onnx(source)
+        return self._make(
+            *self._planned(method, source, data, seed=seed, teacher=teacher, chain=chain, pretrained=pretrained)
+        )
+
+    def _planned(
+        self,
+        method: Method,
+        source: Artifact,
+        data: TaskData,
+        *,
+        seed: int,
+        teacher: Artifact | None,
+        chain: str,
+        pretrained: TeacherSource | None,
+    ) -> tuple[Recipe, Callable[[Path], Compressed]]:
+        """The recipe of what a method would make, and how; ingredients are made no sooner than they are needed."""
         resolved = method.resolved(task=data.task)
-        train = data.rows("train")
+        train = data.rows("train") if method.reads_rows else NO_ROWS
+        parts = {}
+        for name, ingredient in resolved.ingredients().items():
+            start = source
+            if ingredient.starts_from == "pretrained":
+                assert pretrained is not None  # `plan_parts.check_chain` refuses a chain that cannot have it
+                start = self.source_model(pretrained)
+            parts[name] = self._planned(
+                ingredient, start, data, seed=seed, teacher=None, chain=ingredient.name, pretrained=pretrained
+            )
         recipe = Recipe(
             method=method.name,
             revision=method.revision,
             format=method.produces,
-            parameters=asdict(resolved),  # type: ignore[call-overload]
-            inputs={"source": source.key} | ({"teacher": teacher.key} if teacher else {}),
-            data_fingerprint=train.fingerprint,
+            parameters={**asdict(resolved), **resolved.fingerprints()},  # type: ignore[call-overload]
+            inputs={
+                "source": source.key,
+                **({"teacher": teacher.key} if teacher else {}),
+                **{name: part.key for name, (part, _) in parts.items()},
+            },
+            data_fingerprint=train.fingerprint if method.reads_rows else "",
             libraries=method.libraries,
             seed=seed if method.draws else None,
-            task=data.task.name,
-            labels=data.task.labels,
+            task=data.task.name if method.reads_rows else "",
+            labels=data.task.labels if method.reads_rows else (),
             chain=chain,
             base_model=source.manifest.base_model,
         )
@@ -91,10 +150,11 @@ class Workshop:
                 progress=self.progress,
                 teacher=teacher,
                 checkpoint=self._checkpoint(recipe),
+                ingredients={name: self._make(*part) for name, part in parts.items()},
             )
             return resolved.compress(source, context)
 
-        return self._make(recipe, compress)
+        return recipe, compress
 
     def as_onnx(self, artifact: Artifact) -> Artifact:
         """The artifact as an fp32 ONNX model, exported by the same passes whatever made it; ONNX ones as they are."""
@@ -179,9 +239,13 @@ class Workshop:
             with freed_memory_kept():
                 made = write(folder)
             manifest = recipe.manifest(
-                geometry=asdict(made.geometry), budget=made.budget, warnings=made.warnings, target=made.target
+                geometry=asdict(made.geometry) if made.geometry else {},
+                budget=made.budget,
+                warnings=made.warnings,
+                target=made.target,
             )
-            (folder / "README.md").write_text(model_card(manifest))
+            if manifest.format != "rows":
+                (folder / "README.md").write_text(model_card(manifest))
             return manifest
 
         return self.store.make(recipe.key, fill)

@@ -12,7 +12,7 @@ from compressbench.errors import BadInput
 MANIFEST_NAME = "artifact.json"
 FORMAT_VERSION = 1  # 1: first. Part of every content key, so raising it makes everything anew.
 
-Format = Literal["torch", "onnx-fp32", "onnx-int8"]
+Format = Literal["torch", "onnx-fp32", "onnx-int8", "rows"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from compressbench.artifacts.artifact import Artifact
     from compressbench.cli.setting import Setting
     from compressbench.methods.chain import Chain
+    from compressbench.teacher import TeacherSource
 
 
 @click.command()
@@ -44,8 +45,10 @@ def compress_command(**values: Any) -> int:
     seeds = setting.options.seeds
     if len(seeds) != 1:
         raise BadInput(f"--seeds {values['seeds']}: one artifact has one seed")
-    source, teacher = _source_and_teacher(chain, setting, values, seed=seeds[0])
-    artifact = setting.workshop.chain(chain, setting.data, source=source, teacher=teacher, seed=seeds[0])
+    source, teacher, pretrained = _source_and_teacher(chain, setting, values, seed=seeds[0])
+    artifact = setting.workshop.chain(
+        chain, setting.data, source=source, teacher=teacher, seed=seeds[0], pretrained=pretrained
+    )
     _copy_whole(artifact.path, values["to"])
     made = artifact.manifest
     click.echo(f"{values['to']}: {made.chain} on {setting.data.task.name}, {made.format}, key {made.key}")
@@ -54,8 +57,8 @@ def compress_command(**values: Any) -> int:
 
 def _source_and_teacher(
     chain: Chain, setting: Setting, values: dict[str, Any], *, seed: int
-) -> tuple[Artifact, Artifact]:
-    """What the first method compresses, and the fine-tuned teacher; both are checked against the chain first.
+) -> tuple[Artifact, Artifact, TeacherSource | None]:
+    """What the first method compresses, the fine-tuned teacher and where that came from; all are checked first.
 
     Raises:
         BadInput: If the source is of a format or geometry that the chain cannot take.
@@ -63,7 +66,7 @@ def _source_and_teacher(
     from compressbench.errors import BadInput, listed
     from compressbench.foreign import open_model
     from compressbench.models.geometry import Geometry
-    from compressbench.plan_parts import check_geometries
+    from compressbench.plan_parts import check_chain
     from compressbench.registry import method_named
     from compressbench.teacher import teacher_sources
 
@@ -75,17 +78,17 @@ def _source_and_teacher(
             raise BadInput(
                 f"--source {values['source']} is {source.format}; {chain[0].name} takes {listed(chain[0].consumes)}"
             )
-        check_geometries(chain, Geometry(**source.manifest.geometry))
         if not values["teacher"]:
-            return source, source
+            check_chain(chain, Geometry(**source.manifest.geometry), teacher=None, offline=offline)
+            return source, source, None
     given = teacher_sources(values["teacher"], tasks=[task], offline=offline)[task.name]
-    if source is None:
-        check_geometries(chain, given.geometry)
-        if chain[0].name == "finetune":
-            source = workshop.source_model(given)
-            return source, source
+    start = Geometry(**source.manifest.geometry) if source else given.geometry
+    check_chain(chain, start, teacher=given, offline=offline)
+    if source is None and chain[0].name == "finetune":
+        source = workshop.source_model(given)
+        return source, source, given
     teacher = workshop.teacher(given, setting.data, finetune=method_named("finetune")(), seed=seed)
-    return source or teacher, teacher
+    return source or teacher, teacher, given
 
 
 def _copy_whole(folder: Path, to: Path) -> None:

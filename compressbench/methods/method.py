@@ -46,6 +46,8 @@ class Context:
     progress: Progress = field(default_factory=Quiet)
     teacher: Artifact | None = None
     """The fine-tuned teacher of the run (torch), whatever the source is."""
+    ingredients: Mapping[str, Artifact] = field(default_factory=dict)
+    """What `Method.ingredients` asked for, made or found."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     """Where a training that is under way leaves its state, and finds it when it was interrupted."""
 
@@ -54,7 +56,8 @@ class Context:
 class Compressed:
     """What a method says of what it made; the rest of the manifest is known without asking it."""
 
-    geometry: Geometry
+    geometry: Geometry | None
+    """None where it is no model but rows."""
     budget: Mapping[str, int | float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     target: str | None = None
@@ -76,6 +79,31 @@ class Method(ABC):
     """Whether the seed changes the output."""
     auto: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """What a parameter left at ``auto`` becomes, where the task does not say."""
+    reads_rows: ClassVar[bool] = True
+    """Whether the task's training rows change the output. False: one artifact serves every task."""
+    starts_from: ClassVar[Literal["source", "pretrained"]] = "source"
+    """What an ingredient is made from: the source of the method that needs it, or the teacher before fine-tuning."""
+
+    def ingredients(self) -> Mapping[str, Method]:
+        """Artifacts that must be there before `compress`, by name; `Context.ingredients` hands them over.
+
+        Each is a method itself, though not a registered one, and is found by its own content key or made once.
+        """
+        return {}
+
+    def check_files(self, *, offline: bool) -> None:  # noqa: B027 - most methods name no files
+        """Refuse a file that a parameter names and that cannot be used, before any work and without reading it whole.
+
+        Args:
+            offline: Whether the hub may not be asked.
+
+        Raises:
+            BadInput: If there is one.
+        """
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """By name of each parameter that names files: a hash of what these hold, which stands for it in the key."""
+        return {}
 
     def check(self, source: Geometry) -> Geometry:
         """Refuse a source this method cannot take, before any work; say what geometry comes out.
