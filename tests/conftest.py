@@ -107,6 +107,19 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
 
 
 @pytest.fixture(scope="session")
+def tiny_teacher(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, tiny_task: Task, as_artifact: Callable[..., Artifact]
+) -> Path:
+    """A classifier that knows `tiny_task` well; treat it as read-only."""
+    from compressbench.methods.finetune import Finetune
+
+    folder = tmp_path_factory.mktemp("teacher")
+    context = Context(task=tiny_task, train=draw_tiny_rows(count=256, seed=3), to=folder, threads=1)
+    Finetune(epochs=12, learning_rate=3e-3, precision="fp32").compress(as_artifact(tiny_encoder), context)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def as_artifact(tiny_task: Task) -> Callable[..., Artifact]:
     """Opens a folder as an artifact that has no manifest file: ``as_artifact(folder, format="torch")``."""
 

@@ -1,6 +1,7 @@
 """The training on targets that fine-tuning, pruning and distillation's prediction stage share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from compressbench.prediction import EncodedRows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """fp32 logits [batch, outputs] and the batch's labels to a scalar."""
+LossTerms = Callable[[np.ndarray, Mapping[str, Tensor], Any], Mapping[str, Tensor]]
+"""Row indices, the model's inputs for them and its answer to named scalars, which add up to the loss."""
 CLIP_NORM = 1.0
 
 
@@ -46,7 +49,36 @@ def fit_classifier(
     Raises:
         MethodFailed: If the loss is no longer a number.
     """
+
+    def terms(indices: np.ndarray, _: Mapping[str, Tensor], answer: Any) -> dict[str, Tensor]:
+        return {"loss": loss(answer.logits.float(), torch.from_numpy(labels[indices]).to(settings.device))}
+
+    return fit_terms(model, encoded, terms, settings=settings, hooks=hooks, kept=kept)
+
+
+def fit_terms(
+    model: PreTrainedModel,
+    encoded: EncodedRows,
+    terms: LossTerms,
+    *,
+    settings: StageSettings,
+    with_hidden_states: bool = False,
+    hooks: Sequence[LoopHook] = (),
+    kept: Mapping[str, Tensor] | None = None,
+) -> dict[str, int]:
+    """As `fit_classifier`, towards a loss of several terms that may look at the model's hidden states too.
+
+    Args:
+        model: A classifier.
+        encoded: Training rows.
+        terms: Of the loss.
+        settings: Of the stage.
+        with_hidden_states: Whether the answer that `terms` gets has hidden states.
+        hooks: Act beside the optimizer.
+        kept: Tensors that go into each checkpoint.
+    """
     device = settings.device
+    extra = {"output_hidden_states": True} if with_hidden_states else {}
     inputs_taken = accepted_inputs(model)
     with only_rows_in_use(model, encoded) as numbered, plain_attention(model, encoded, device=device):
         model.to(device).train()
@@ -54,10 +86,10 @@ def fit_classifier(
         def gradients(indices: np.ndarray) -> dict[str, Tensor]:
             batch = to_tensors(numbered.batch(indices), device=device)
             with autocast(device=device, precision=settings.precision):
-                logits = model(**{name: batch[name] for name in inputs_taken}).logits
-            value = loss(logits.float(), torch.from_numpy(labels[indices]).to(device))
-            value.backward()
-            return {"loss": value.detach()}
+                answer = model(**{name: batch[name] for name in inputs_taken}, **extra)
+            values = terms(indices, batch, answer)
+            torch.stack([*values.values()]).sum().backward()
+            return {name: value.detach() for name, value in values.items()}
 
         steps = TrainingLoop(
             settings=settings,

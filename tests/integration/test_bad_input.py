@@ -79,6 +79,15 @@ CASES = {
     "a word for a mapping": (["--methods", "distill:mapping=middle"], "uniform, top, bottom, or teacher layers"),
     "a deeper student": (["--methods", "distill:student=13x312x12x1200:mapping=top"], "use 1 to 12 layers"),
     "copied layers of other widths": (["--methods", "distill:init=layers"], "use student=4x768x12x3072"),
+    "a recipe's widths": (["--methods", "distill:recipe=pkd"], "use student=4x768x12x3072"),
+    "unknown recipe": (["--methods", "distill:recipe=tinybrt"], "is not distilbert, none, pkd or tinybert"),
+    "meaningless parameter": (
+        ["--methods", "distill:recipe=none:temperature=2"], "means nothing with recipe=none: leave it out"
+    ),
+    "layer weights": (["--methods", "distill:layer_weights=1-2"], "2 weights, and student=tinybert4 has 4 layers"),
+    "nothing to learn": (
+        ["--methods", "distill:intermediate_epochs=0:prediction_epochs=0"], "leaves recipe=tinybert nothing to learn"
+    ),
     "heads and hidden": (["--methods", "distill:student=4x310x12x1200"], "310 is not a multiple of 12 heads"),
     "empty methods": (["--methods", ""], "--methods names no method"),
     "no methods": ([], "--methods is missing"),

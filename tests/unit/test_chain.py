@@ -63,7 +63,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_parameters_are_sorted_and_defaults_left_out() -> None:
-    chain = parse_chain("distill:temperature=1.0:mapping=top:batch_size=16")
+    chain = parse_chain("distill:hidden_weight=1.0:mapping=top:batch_size=16")
     assert spell(chain) == "distill:batch_size=16:mapping=top"
 
 

@@ -1,7 +1,7 @@
 import sys
 import typing
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from compressbench.methods.distill import Distill, task_stages
 from compressbench.methods.distill import method as method_module
 from compressbench.methods.distill.loop import LossWeights, weighted_terms
 from compressbench.methods.distill.task_stages import wanted_layers
-from compressbench.methods.finetune import Finetune
 from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
 from compressbench.methods.method import Context
 from compressbench.models.geometry import BERT_BASE, Geometry
@@ -25,22 +24,11 @@ from compressbench.numerics.layer_mapping import layer_mapping
 from compressbench.prediction import encode_rows
 from compressbench.progress import Quiet
 from compressbench.tasks.task import Rows, Task
-from tests.conftest import TINY, draw_tiny_rows
+from tests.conftest import draw_tiny_rows
 
 AsArtifact = Callable[..., Artifact]
 SMALL = {"student": "1x16x2x32", "precision": "fp32"}
 BRIEF = {**SMALL, "intermediate_epochs": 2, "prediction_epochs": 1, "learning_rate": 1e-3}
-
-
-@pytest.fixture(scope="session")
-def tiny_teacher(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, tiny_task: Task) -> Path:
-    """A classifier that knows `tiny_task` well; treat it as read-only."""
-    folder = tmp_path_factory.mktemp("teacher")
-    manifest = type("Manifest", (), {"geometry": asdict(TINY)})()
-    source = Artifact(path=tiny_encoder, manifest=manifest)
-    context = Context(task=tiny_task, train=draw_tiny_rows(count=256, seed=3), to=folder, threads=1)
-    Finetune(epochs=12, learning_rate=3e-3, precision="fp32").compress(source, context)
-    return folder
 
 
 def distilled(folder: Path, context: Context, as_artifact: AsArtifact, **parameters: Any) -> dict[str, int]:
@@ -144,6 +132,9 @@ def test_the_cache_budget_changes_nothing_but_time(
     [
         {"attention_target": "probabilities"},
         {"init": "random"},
+        {"prediction_epochs": 0},
+        {"layer_weights": "0.5"},
+        {"alpha": 0.3, "temperature": 2.0},
         {"init": "layers", "student": "1x32x2x64"},
         {"init": "first-layers", "student": "1x32x2x64"},
         {"mapping": "top"},
@@ -204,6 +195,15 @@ def test_regression_learns_the_teachers_numbers(
     assert load_classifier(context.to).config.problem_type == "regression"
 
 
+def test_without_a_prediction_stage_the_artifact_says_that_its_classifier_knows_nothing(
+    tiny_classifier: Path, tiny_context: Context, as_artifact: AsArtifact
+) -> None:
+    method = Distill(**BRIEF | {"prediction_epochs": 0}).resolved(task=tiny_context.task)
+    made = method.compress(as_artifact(tiny_classifier), tiny_context)
+    assert made.budget["prediction_steps"] == 0
+    assert "its classifier learned nothing (prediction_epochs=0)" in made.warnings[0]
+
+
 def test_a_loss_that_is_no_number_stops_the_method(
     tiny_classifier: Path, tiny_context: Context, as_artifact: AsArtifact
 ) -> None:
@@ -227,7 +227,7 @@ def test_another_family_is_refused(tiny_context: Context, as_artifact: AsArtifac
         ({"student": "huge"}, "student=huge is no geometry"),
         ({"student": "4x312x11x1200"}, "not a multiple of 11 heads"),
         ({"mapping": "sideways"}, "mapping=sideways is no layer mapping"),
-        ({"init": "zeros"}, "init=zeros is unknown: use first-layers, layers, principal or random"),
+        ({"init": "zeros"}, "init=zeros is unknown: use auto, first-layers, layers, principal or random"),
         ({"attention_target": "logits"}, "attention_target=logits is unknown: use probabilities or scores"),
         ({"precision": "int8"}, "precision=int8 is unknown: use auto, bf16 or fp32"),
         ({"temperature": 0.0}, "temperature=0.0"),
@@ -235,7 +235,19 @@ def test_another_family_is_refused(tiny_context: Context, as_artifact: AsArtifac
         ({"learning_rate": float("inf")}, "learning_rate=inf"),
         ({"prediction_learning_rate": -1e-5}, "prediction_learning_rate=-1e-05"),
         ({"intermediate_epochs": -1}, "intermediate_epochs=-1"),
-        ({"prediction_epochs": 0}, "prediction_epochs=0"),
+        ({"prediction_epochs": -1}, "prediction_epochs=-1"),
+        (
+            {"prediction_epochs": 0, "intermediate_epochs": 0},
+            "prediction_epochs=0 leaves recipe=tinybert nothing to learn: give it epochs of some stage",
+        ),
+        ({"prediction_epochs": 0, "recipe": "pkd"}, "prediction_epochs=0 leaves recipe=pkd nothing to learn"),
+        ({"recipe": "kd"}, "recipe=kd is unknown: use distilbert, none, pkd or tinybert"),
+        ({"alpha": 1.5}, "alpha=1.5 is no share: use a number from 0 to 1, such as 0.5"),
+        ({"alpha": float("nan")}, "alpha=nan is no share"),
+        ({"recipe": "pkd", "beta": -1.0}, "beta=-1.0 must be 0 or above"),
+        ({"layer_weights": "1-x"}, "layer_weights=1-x is no list of weights: use equal, or .* 1-1-1-2"),
+        ({"layer_weights": "0-0"}, "none below 0 and not all 0"),
+        ({"layer_weights": "1-inf"}, "layer_weights=1-inf is no list"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"train_rows": 0}, "train_rows=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
@@ -272,6 +284,7 @@ def test_students_geometry_takes_the_teachers_vocabulary() -> None:
     [
         ({"student": "5x312x12x1200"}, "uniform needs a student depth .* 5 does not: use 1, 2, 3, 4, 6 or 12 layers"),
         ({"student": "24x312x12x1200", "mapping": "top"}, "a student of 24 layers cannot learn from a teacher of 12"),
+        ({"layer_weights": "1-1-2"}, "layer_weights=1-1-2 gives 3 weights, and student=tinybert4 has 4 layers"),
         ({"mapping": "3-6-9"}, "give 4 numbers, none above 12"),
         (
             {"student": "4x312x6x1200"},
@@ -379,6 +392,13 @@ def test_the_total_is_the_weighted_sum_over_layers() -> None:
     losses = {"embedding": torch.tensor(2.0), "hidden": torch.tensor([1.0, 3.0]), "attention": torch.tensor([0.5, 0.5])}
     terms = weighted_terms(losses, LossWeights(embedding=1.0, attention=10.0, hidden=0.5))
     assert {name: float(term) for name, term in terms.items()} == {"embedding": 2, "hidden": 0.5 * 4, "attention": 10}
+
+
+def test_each_layer_has_its_own_weight_but_the_embeddings_one() -> None:
+    losses = {"embedding": torch.tensor(2.0), "hidden": torch.tensor([1.0, 3.0]), "attention": torch.tensor([0.5, 4.0])}
+    weights = LossWeights(embedding=1.0, attention=1.0, hidden=0.5, layers=(1.0, 2.0))
+    terms = weighted_terms(losses, weights)
+    assert {name: float(term) for name, term in terms.items()} == {"embedding": 2.0, "hidden": 3.5, "attention": 8.5}
 
 
 def test_the_method_loads_no_torch_until_it_works() -> None:

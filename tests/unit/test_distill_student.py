@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose
 
 from compressbench.methods.distill.student import (
     Projections,
-    copied_layers,
     least_squares,
     new_student,
     principal_basis,
@@ -16,7 +15,6 @@ from compressbench.methods.distill.student import (
 from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.models.geometry import Geometry, geometry_of
 from compressbench.models.loading import load_classifier
-from compressbench.numerics.layer_mapping import layer_mapping
 from compressbench.prediction import EncodedRows
 
 SMALL = Geometry(layers=1, hidden=16, heads=2, intermediate=24, vocab=40, positions=64)
@@ -73,23 +71,6 @@ def test_a_wider_student_can_start_from_principal_directions(tiny_classifier: Pa
     teacher = load_classifier(tiny_classifier)
     student, projections = new_student(teacher, replace(SMALL, hidden=48), init="principal", dropout=0.0)
     assert embedding_error(student, projections, teacher) < 1e-2
-
-
-@pytest.mark.parametrize(
-    ("init", "strategy", "expected"),
-    [
-        ("layers", "uniform", (2, 5, 8, 11)),
-        ("layers", "top", (8, 9, 10, 11)),
-        ("layers", "1-2-3-12", (0, 1, 2, 11)),
-        ("first-layers", "uniform", (0, 1, 2, 3)),
-        ("first-layers", "top", (0, 1, 2, 3)),
-        ("principal", "uniform", ()),
-        ("random", "uniform", ()),
-    ],
-)
-def test_copies_follow_the_mapping_or_are_the_first(init: str, strategy: str, expected: tuple[int, ...]) -> None:
-    mapping = layer_mapping(strategy, teacher_layers=12, student_layers=4)
-    assert copied_layers(init, mapping) == expected
 
 
 def test_copied_layers_are_the_teachers_weight_for_weight(tiny_classifier: Path) -> None:

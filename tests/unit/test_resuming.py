@@ -18,6 +18,7 @@ from compressbench.errors import MethodFailed
 from compressbench.methods import checkpoint as checkpoint_module
 from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.distill import Distill
+from compressbench.methods.distill.recipes import RECIPES
 from compressbench.methods.finetune import Finetune
 from compressbench.methods.method import Context, Method
 from compressbench.methods.pretrain import TrunkSettings
@@ -32,16 +33,26 @@ from tests.conftest import TINY
 FIT = {"epochs": 3, "batch_size": 40, "learning_rate": 1e-3, "precision": "fp32", "train_rows": "all"}
 STUDENT = {
     "student": "1x16x2x32", "batch_size": 40, "precision": "fp32", "intermediate_epochs": 2, "prediction_epochs": 2,
-    "learning_rate": 1e-3, "prediction_learning_rate": 1e-3, "dropout": 0.1, "train_rows": "all",
+    "learning_rate": 1e-3, "prediction_learning_rate": 1e-3, "train_rows": "all",
 }  # fmt: skip
+
+
+def distilling(**parameters: Any) -> Distill:
+    """With nothing left to a recipe or a task."""
+    recipe = RECIPES[parameters.get("recipe", "tinybert")]
+    return Distill(**{**STUDENT, **recipe.auto, "prediction_epochs": 2, "dropout": 0.1, **parameters})
+
+
+PKD = {"recipe": "pkd", "student": "2x32x2x64", "prediction_learning_rate": 1e-3}
 # Three steps an epoch. Each method with the stage that is interrupted.
 CASES = [
     (Finetune(**FIT), "fine-tune tiny"),
     (Prune(**FIT, amount=0.4, ramp_epochs=2), "prune tiny"),
-    (Distill(**STUDENT), "distill tiny, intermediate"),
-    (Distill(**STUDENT), "distill tiny, prediction"),
-    (Distill(**STUDENT, prune_amount=0.3, prune_epochs=2), "distill tiny, intermediate"),
-    (Distill(**STUDENT, prune_amount=0.3, prune_epochs=2), "distill tiny, prediction"),
+    (distilling(), "distill tiny, intermediate"),
+    (distilling(), "distill tiny, prediction"),
+    (distilling(prune_amount=0.3, prune_epochs=2), "distill tiny, intermediate"),
+    (distilling(prune_amount=0.3, prune_epochs=2), "distill tiny, prediction"),
+    (distilling(**PKD), "distill tiny, prediction"),
 ]
 NAMES = [f"{method.name}-{stage.split()[-1]}-{number}" for number, (method, stage) in enumerate(CASES)]
 
@@ -151,7 +162,7 @@ def test_a_killed_run_goes_on_from_the_last_file(
 
 
 def test_a_stage_that_is_done_asks_no_teacher_again(as_source: Any, tiny_context: Context, tmp_path: Path) -> None:
-    method = Distill(**STUDENT)
+    method = distilling()
     context = dataclasses.replace(tiny_context, checkpoint=Checkpoint(path=tmp_path / "state.safetensors"))
     with pytest.raises(KeyboardInterrupt):
         method.compress(

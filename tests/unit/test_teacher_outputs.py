@@ -74,6 +74,20 @@ def test_a_batch_holds_what_the_teacher_says_of_each_row_alone(tiny_classifier: 
             assert not batch.attention[:, place, :, :, n:].any()
 
 
+@pytest.mark.parametrize("budget_bytes", [0, 10**6])
+def test_first_tokens_alone_are_those_of_the_whole_and_take_less_room(
+    tiny_classifier: Path, encoded: EncodedRows, budget_bytes: int
+) -> None:
+    rows, first = np.array([2, 0, 1]), WantedLayers(hidden=(1, -1), attention=(), first_token_only=True)
+    with computed(tiny_classifier, encoded, wanted=WantedLayers(hidden=(1, 2), attention=())) as outputs:
+        whole = outputs.hidden_of(rows)
+    with computed(tiny_classifier, encoded, wanted=first, budget_bytes=budget_bytes) as outputs:
+        assert outputs.hidden_of(rows).shape == (2, 3, 1, 32)
+        torch.testing.assert_close(outputs.hidden_of(rows), whole[:, :, :1], atol=0.02, rtol=0.02)
+    with computed(tiny_classifier, encoded, wanted=first, budget_bytes=4 * 2 * 2 * 32) as outputs:
+        assert outputs.cached_rows == 4
+
+
 @pytest.mark.parametrize(("budget_bytes", "cached"), [(0, 0), (ROW_BYTES[2] + ROW_BYTES[3], 2), (10**6, 4)])
 def test_rows_beyond_the_budget_are_computed_again(
     tiny_classifier: Path, encoded: EncodedRows, budget_bytes: int, cached: int

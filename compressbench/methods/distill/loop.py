@@ -1,8 +1,7 @@
-"""The two stages of task distillation: first the teacher's layers, then its answers."""
+"""The intermediate stage: the student learns the teacher's layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -12,15 +11,12 @@ from transformers import BertForSequenceClassification
 from compressbench.methods.distill.attention_record import AttentionRecord, use_recording_attention
 from compressbench.methods.distill.student import Projections
 from compressbench.methods.distill.teacher_outputs import LayerOutputs, TeacherOutputs, WantedLayers
-from compressbench.methods.fitting import fit_classifier
 from compressbench.methods.training import autocast, make_optimizer, steps_per_epoch, to_tensors, training_batches
 from compressbench.methods.training_loop import LoopHook, StageSettings, TrainingLoop
 from compressbench.numerics.distillation_losses import (
     attention_loss,
     embedding_loss,
     hidden_loss,
-    logits_mse,
-    soft_cross_entropy,
 )
 from compressbench.prediction import EncodedRows
 
@@ -32,6 +28,8 @@ class LossWeights:
     embedding: float
     attention: float
     hidden: float
+    layers: tuple[float, ...] | None = None
+    """lambda_1, ..., lambda_M, for attention and hidden states of each student layer; None: all 1."""
 
 
 def learn_layers(
@@ -129,35 +127,9 @@ def layer_losses(
 
 def weighted_terms(losses: dict[str, Tensor], weights: LossWeights) -> dict[str, Tensor]:
     """``sum_m lambda_m L_layer`` (equation 6): each kind's sum over layers with its weight; their sum is the loss."""
-    return {name: getattr(weights, name) * loss.sum() for name, loss in losses.items()}
-
-
-def learn_answers(
-    student: BertForSequenceClassification,
-    encoded: EncodedRows,
-    teacher_logits: np.ndarray,
-    *,
-    temperature: float,
-    is_regression: bool,
-    settings: StageSettings,
-    hooks: Sequence[LoopHook] = (),
-    kept: Mapping[str, Tensor] | None = None,
-) -> int:
-    """The prediction stage: soft cross entropy with the teacher's logits, or their squared error for regression.
-
-    Args:
-        student: Trained in place.
-        encoded: The rows in the student's piece numbers.
-        teacher_logits: One row each, in the same order.
-        temperature: Of the soft labels.
-        is_regression: Whether the task has numbers for labels.
-        settings: Of the stage.
-        hooks: Act beside the optimizer.
-        kept: Tensors that go into each checkpoint.
-
-    Returns:
-        The number of steps.
-    """
-    loss = logits_mse if is_regression else partial(soft_cross_entropy, temperature=temperature)
-    budget = fit_classifier(student, encoded, teacher_logits, settings=settings, loss=loss, hooks=hooks, kept=kept)
-    return budget["steps"]
+    terms = {}
+    for name, loss in losses.items():
+        is_weighed = weights.layers is not None and name != "embedding"
+        each_layer = loss * loss.new_tensor(weights.layers) if is_weighed else loss
+        terms[name] = getattr(weights, name) * each_layer.sum()
+    return terms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,6 +12,14 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.environment import native_precision
 from compressbench.errors import InvalidParameter, listed
+from compressbench.methods.distill.recipes import (
+    RECIPES,
+    DistillationRecipe,
+    check_unused,
+    copied_layers,
+    parse_layer_weights,
+    unused_parameters,
+)
 from compressbench.methods.fitted import check_count, check_positive, check_share
 from compressbench.methods.method import AUTO, Compressed, Context, Method, parameter
 from compressbench.models.geometry import Geometry, parse_student
@@ -20,17 +28,22 @@ from compressbench.registry import register
 from compressbench.tasks.task import Task
 
 WORDS = {
-    "init": ("principal", "random", "layers", "first-layers"),
+    "recipe": ("tinybert", "none", "pkd", "distilbert"),
+    "init": ("auto", "principal", "random", "layers", "first-layers"),
     "attention_target": ("scores", "probabilities"),
     "precision": ("auto", "fp32", "bf16"),
 }
 """Parameters that are one of a few words; the annotations below say the same."""
+UNTAUGHT = (
+    "its classifier learned nothing (prediction_epochs=0), so its answers are by chance; "
+    "train on from it with distill+finetune"
+)
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class Distill(Method):
-    """TinyBERT task distillation: a small student learns the teacher's layers first, then its answers."""
+    """A small student learns from the teacher: by TinyBERT's recipe its layers first and then its answers."""
 
     name: ClassVar[str] = "distill"
     revision: ClassVar[int] = 1
@@ -48,34 +61,50 @@ class Distill(Method):
         }
     )
 
+    recipe: Literal["tinybert", "none", "pkd", "distilbert"] = parameter(
+        "tinybert", help="which losses in which stage; none: the student learns the labels and nothing else"
+    )
     student: str = parameter("tinybert4", help="tinybert4, tinybert6 or LAYERSxHIDDENxHEADSxFFN")
     mapping: str = parameter("uniform", help="uniform, top, bottom, or teacher layers such as 3-6-9-12")
-    init: Literal["principal", "random", "layers", "first-layers"] = parameter(
-        "principal",
+    init: Literal["auto", "principal", "random", "layers", "first-layers"] = parameter(
+        AUTO,
         help="how the student begins: principal (the teacher's embeddings, narrowed), random, layers (copies of the "
-        "layers that the mapping teaches) or first-layers (of the first ones)",
+        "layers that the mapping names) or first-layers (of the first ones); auto: the recipe's",
     )
-    temperature: float = parameter(1.0, help="of the soft labels in the prediction stage")
+    temperature: float | Literal["auto"] = parameter(
+        AUTO, help="of soft labels; auto: the recipe's, 1 for tinybert, 10 for pkd, 2 for distilbert"
+    )
+    alpha: float | Literal["auto"] = parameter(
+        AUTO, help="share of the teacher's soft labels in what answers are learned from; the rest are the labels"
+    )
+    beta: float | Literal["auto"] = parameter(
+        AUTO, help="weight of the hidden states that pkd and distilbert learn beside answers; auto: 100 and 1/7"
+    )
     intermediate_epochs: int | Literal["auto"] = parameter(
         AUTO, help="epochs that learn layers; auto: 20, or what the task says"
     )
     prediction_epochs: int | Literal["auto"] = parameter(
-        AUTO, help="epochs that learn answers; auto: 3, or what the task says"
+        AUTO, help="epochs that learn answers; auto: 3, pkd's 4, or what the task says for tinybert"
     )
     batch_size: int = parameter(32, help="rows a step")
     learning_rate: float | Literal["auto"] = parameter(
         AUTO, help="highest of the intermediate stage; auto: 5e-5, or the task's"
     )
     prediction_learning_rate: float | Literal["auto"] = parameter(
-        AUTO, help="highest of the prediction stage; auto: 3e-5, or what the task says"
+        AUTO, help="highest of the prediction stage; auto: 3e-5 for tinybert, or the task's; 5e-5 for the others"
     )
     embedding_weight: float = parameter(1.0, help="of the embedding loss; 0 switches it off")
     attention_weight: float = parameter(1.0, help="of the attention losses; 0 switches them off")
     hidden_weight: float = parameter(1.0, help="of the hidden-state losses; 0 switches them off")
+    layer_weights: str = parameter(
+        "equal", help="of attention and hidden states of each student layer, such as 1-1-1-2; equal: 1 for each"
+    )
     attention_target: Literal["scores", "probabilities"] = parameter(
         "scores", help="attention before or after the softmax"
     )
-    dropout: float = parameter(0.0, help="of the student while training")
+    dropout: float | Literal["auto"] = parameter(
+        AUTO, help="of the student while training; auto: 0 for tinybert, 0.1 for the others"
+    )
     prune_amount: float = parameter(
         0.0, help="share of the student's Linear weights that is pruned while it learns, and zero in the end"
     )
@@ -96,39 +125,53 @@ class Distill(Method):
         for name, words in WORDS.items():
             if getattr(self, name) not in words:
                 raise InvalidParameter(f"{name}={getattr(self, name)} is unknown: use {listed(words)}")
-        for name in ("prediction_epochs", "batch_size", "train_rows", "prune_epochs"):
+        for name in ("batch_size", "train_rows", "prune_epochs"):
             check_count(name, getattr(self, name))
-        if self.intermediate_epochs != 0:
-            check_count("intermediate_epochs", self.intermediate_epochs)
+        for name in ("intermediate_epochs", "prediction_epochs"):
+            if getattr(self, name) != 0:
+                check_count(name, getattr(self, name))
         for name in ("temperature", "learning_rate", "prediction_learning_rate"):
             check_positive(name, getattr(self, name))
-        check_share("dropout", self.dropout)
         check_share("prune_amount", self.prune_amount)
-        if self.prune_amount and self.intermediate_epochs == 0:
-            raise InvalidParameter(
-                f"prune_amount={self.prune_amount} grows over intermediate epochs, and intermediate_epochs=0: set it "
-                "above 0, or prune the finished student with distill+prune"
-            )
-        for name in ("embedding_weight", "attention_weight", "hidden_weight", "cache_gib"):
+        if self.dropout != AUTO:
+            check_share("dropout", self.dropout)
+        if self.alpha != AUTO and not 0 <= self.alpha <= 1:
+            raise InvalidParameter(f"alpha={self.alpha} is no share: use a number from 0 to 1, such as 0.5")
+        for name in ("embedding_weight", "attention_weight", "hidden_weight", "beta", "cache_gib"):
             _check_not_negative(name, getattr(self, name))
-        if self.intermediate_epochs != 0 and not (self.embedding_weight or self.attention_weight or self.hidden_weight):
-            raise InvalidParameter(
-                "embedding_weight, attention_weight and hidden_weight are all 0, so the intermediate stage has nothing "
-                "to learn: leave one above 0, or set intermediate_epochs=0"
-            )
+        parse_layer_weights(self.layer_weights)
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        check_unused(self.rules, values, defaults={each.name: each.default for each in fields(self)})
+        self._check_stages()
+
+    @property
+    def rules(self) -> DistillationRecipe:
+        """What `recipe` stands for."""
+        return RECIPES[self.recipe]
 
     def resolved(self, *, task: Task) -> Self:
-        """See `Method.resolved`; precision depends on the CPU."""
-        method = super().resolved(task=task)
+        """See `Method.resolved`; a recipe's own numbers go before the task's, and precision depends on the CPU."""
+        own = {name: value for name, value in self.rules.auto.items() if getattr(self, name) == AUTO}
+        method = Method.resolved(replace(self, **own), task=task)
         return replace(method, precision=native_precision()) if method.precision == AUTO else method
 
     def check(self, source: Geometry) -> Geometry:
-        """See `Method.check`: the mapping must fit both depths, and heads must pair up where attention is learned."""
+        """See `Method.check`: the mapping must fit both depths, and what is compared or copied both widths."""
         student = self._student_of(source)
-        self._mapping_of(source)
-        if self.init in ("layers", "first-layers"):
-            self._check_widths(student, source, reason=f"init={self.init} copies the teacher's layers")
-        if self.attention_weight and student.heads != source.heads:
+        mapping = self._mapping_of(source)
+        self._check_widths(student, source)
+        weights = parse_layer_weights(self.layer_weights)
+        if weights is not None and len(weights) != student.layers:
+            raise InvalidParameter(
+                f"layer_weights={self.layer_weights} gives {len(weights)} weights, and student={self.student} has "
+                f"{student.layers} layers: give one a layer"
+            )
+        if self.rules.beside_answers == "patience" and self._told("beta") and len(mapping.attention) < 2:
+            raise InvalidParameter(
+                f"recipe={self.recipe} learns the hidden states of all layers but the last, and student={self.student} "
+                "has one layer: use a deeper student, or beta=0"
+            )
+        if self.rules.learns_layers and self.attention_weight and student.heads != source.heads:
             raise InvalidParameter(
                 f"student={self.student} has {student.heads} attention heads and the teacher {source.heads}, so the "
                 f"attention loss cannot pair them: use a student of {source.heads} heads, or attention_weight=0"
@@ -141,28 +184,72 @@ class Distill(Method):
 
         teacher = Geometry(**source.manifest.geometry)
         student = self.check(teacher)
-        budget = distill_task(self, source, context, student=student, mapping=self._mapping_of(teacher))
-        return Compressed(geometry=student, budget=budget)
+        budget = distill_task(
+            self,
+            source,
+            context,
+            student=student,
+            mapping=self._mapping_of(teacher),
+            copied=self._copied(student, teacher),
+        )
+        return Compressed(geometry=student, budget=budget, warnings=() if self.prediction_epochs else (UNTAUGHT,))
+
+    def _check_stages(self) -> None:
+        """Refuse a training with nothing to learn in it."""
+        if self.intermediate_epochs == 0 and self.prune_amount:
+            raise InvalidParameter(
+                f"prune_amount={self.prune_amount} grows over intermediate epochs, and intermediate_epochs=0: set it "
+                "above 0, or prune the finished student with distill+prune"
+            )
+        learns_layers = self.rules.learns_layers and self.intermediate_epochs != 0
+        if self.prediction_epochs == 0 and not learns_layers:
+            raise InvalidParameter(
+                f"prediction_epochs=0 leaves recipe={self.recipe} nothing to learn: give it epochs of some stage"
+            )
+        if learns_layers and not (self.embedding_weight or self.attention_weight or self.hidden_weight):
+            raise InvalidParameter(
+                "embedding_weight, attention_weight and hidden_weight are all 0, so the intermediate stage has nothing "
+                "to learn: leave one above 0, or set intermediate_epochs=0"
+            )
+
+    def _told(self, name: str) -> Any:
+        """A parameter's value, or what the recipe puts in place of ``auto``."""
+        value = getattr(self, name)
+        return self.rules.auto.get(name, value) if value == AUTO else value
 
     def _student_of(self, source: Geometry) -> Geometry:
         shape = parse_student(self.student)
         return replace(shape, vocab=source.vocab, positions=source.positions, token_types=source.token_types)
 
-    def _check_widths(self, student: Geometry, source: Geometry, *, reason: str) -> None:
-        """Refuse a student whose layers are of other sizes than the teacher's."""
+    def _check_widths(self, student: Geometry, source: Geometry) -> None:
+        """Refuse a student of other widths than the teacher's where its layers are copied or its states compared."""
+        init, fitting = self._told("init"), f"use student={replace(source, layers=student.layers)}"
         ours, theirs = ((each.hidden, each.heads, each.intermediate) for each in (student, source))
-        if ours != theirs:
-            fitting = replace(source, layers=student.layers)
+        if self._copied(student, source) and ours != theirs:
+            who = f"init={init}" if self.init == init else f"recipe={self.recipe} begins with init={init}, which"
             raise InvalidParameter(
-                f"{reason}, and those are {'x'.join(map(str, theirs))} (hidden, heads, FFN), "
-                f"not {'x'.join(map(str, ours))} as in student={self.student}: use student={fitting}"
+                f"{who} copies the teacher's layers, and those are {'x'.join(map(str, theirs))} (hidden, heads, FFN), "
+                f"not {'x'.join(map(str, ours))} as in student={self.student}: {fitting}"
+            )
+        if self.rules.beside_answers != "nothing" and self._told("beta") and student.hidden != source.hidden:
+            raise InvalidParameter(
+                f"recipe={self.recipe} compares hidden states as they are, and student={self.student} is "
+                f"{student.hidden} wide, the teacher {source.hidden}: {fitting}"
             )
 
+    def _copied(self, student: Geometry, source: Geometry) -> tuple[int, ...]:
+        return copied_layers(
+            self._told("init"), self.mapping, teacher_layers=source.layers, student_layers=student.layers
+        )
+
     def _mapping_of(self, source: Geometry) -> LayerMapping:
+        """The mapping, empty where the recipe asks for none."""
+        if "mapping" in unused_parameters(self.rules, self.init):
+            return LayerMapping(attention=(), hidden=())
         student_layers = parse_student(self.student).layers
         return layer_mapping(self.mapping, teacher_layers=source.layers, student_layers=student_layers)
 
 
-def _check_not_negative(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
+def _check_not_negative(name: str, value: float | str) -> None:
+    if not isinstance(value, str) and not (math.isfinite(value) and value >= 0):
         raise InvalidParameter(f"{name}={value} must be 0 or above: use a number such as 1.0")

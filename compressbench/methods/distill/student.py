@@ -1,18 +1,13 @@
 """The student: a small BERT with the teacher's vocabulary, the maps into the teacher's widths, and how both begin."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
+from compressbench.methods.distill.recipes import COPYING
 from compressbench.models.geometry import Geometry
 from compressbench.models.loading import quiet_transformers
-from compressbench.numerics.layer_mapping import LayerMapping
 
-Init = Literal["principal", "random", "layers", "first-layers"]
-COPYING = ("layers", "first-layers")
-"""Beginnings that copy whole teacher layers."""
 RIDGE = 1e-4
 """Keeps the least squares for W_e solvable where tokens are few; relative to the mean diagonal."""
 
@@ -32,7 +27,7 @@ class Projections(nn.Module):
 
 
 def new_student(
-    teacher: PreTrainedModel, geometry: Geometry, *, init: Init, dropout: float, copied: tuple[int, ...] = ()
+    teacher: PreTrainedModel, geometry: Geometry, *, init: str, dropout: float, copied: tuple[int, ...] = ()
 ) -> tuple[BertForSequenceClassification, Projections]:
     """A student of `geometry` with the teacher's labels, and its maps; torch's generator draws what is random.
 
@@ -42,7 +37,7 @@ def new_student(
         init: ``random``; ``principal`` for embeddings along the principal directions of the teacher's; ``layers`` or
             ``first-layers`` for the teacher's own embeddings, pooler and layers, which takes its widths.
         dropout: Of hidden states and attention probabilities while training.
-        copied: For each student layer the teacher layer, counted from 0, that it begins as; see `copied_layers`.
+        copied: For each student layer the teacher layer, counted from 0, it begins as; see `copied_layers`.
     """
     settings = teacher.config
     with quiet_transformers():
@@ -72,17 +67,6 @@ def new_student(
         elif init in COPYING:
             _start_from_layers(student, teacher, projections, copied)
     return student, projections
-
-
-def copied_layers(init: Init, mapping: LayerMapping) -> tuple[int, ...]:
-    """Which teacher layer, counted from 0, each student layer begins as; none where nothing is copied.
-
-    ``layers``: those the mapping teaches, as DistilBERT takes every other one (Sanh et al. 2019, arXiv:1910.01108).
-    ``first-layers``: the first M whatever is taught, as BERT-PKD (Sun et al. 2019, arXiv:1908.09355).
-    """
-    if init == "first-layers":
-        return tuple(range(len(mapping.attention)))
-    return mapping.attention if init == "layers" else ()
 
 
 def principal_basis(matrix: Tensor, *, count: int) -> Tensor:

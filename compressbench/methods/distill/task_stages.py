@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
+from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, learn_answers
 from compressbench.methods.distill.attention_record import use_recording_attention
-from compressbench.methods.distill.loop import LossWeights, learn_answers, learn_layers
-from compressbench.methods.distill.student import Projections, copied_layers, new_student
+from compressbench.methods.distill.loop import LossWeights, learn_layers
+from compressbench.methods.distill.recipes import parse_layer_weights
+from compressbench.methods.distill.student import Projections, new_student
 from compressbench.methods.distill.teacher_outputs import GIB, TeacherOutputs, WantedLayers
 from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.methods.fitted import sampled_rows
@@ -33,7 +37,13 @@ if TYPE_CHECKING:
 
 
 def distill_task(
-    method: Distill, source: Artifact, context: Context, *, student: Geometry, mapping: LayerMapping
+    method: Distill,
+    source: Artifact,
+    context: Context,
+    *,
+    student: Geometry,
+    mapping: LayerMapping,
+    copied: tuple[int, ...],
 ) -> dict[str, int]:
     """Distil the fine-tuned teacher in `source` into `context.to`; returns the budget that training had.
 
@@ -43,32 +53,33 @@ def distill_task(
         context: Rows, seed, folder.
         student: The student's sizes.
         mapping: Which layers it learns.
+        copied: Which teacher layers it begins as, if any.
 
     Raises:
-        BadInput: If the teacher is no BERT.
+        BadInput: If the teacher is no BERT, or labels are learned and the rows have none.
     """
     torch.set_num_threads(context.threads)
     torch.manual_seed(context.seed)
     teacher = load_bert(source)
     rows = sampled_rows(context.train, count=method.train_rows, seed=context.seed)
     encoded = encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length)
-    model, projections = new_student(
-        teacher, student, init=method.init, dropout=method.dropout, copied=copied_layers(method.init, mapping)
-    )
+    if rows.labels is None and float(method.alpha) < 1:
+        raise BadInput(
+            f"the training rows of {context.task.name} have no labels, and alpha={method.alpha} learns from them: "
+            "give rows with a label column, or alpha=1"
+        )
+    model, projections = new_student(teacher, student, init=method.init, dropout=float(method.dropout), copied=copied)
     work = TaskDistillation(
         method=method,
         context=context,
         student=model,
         encoded=encoded,
+        labels=rows.labels,
         wanted=wanted_layers(method, mapping),
         pruning=in_loop_pruning(method, model),
         table=model.get_input_embeddings().weight.detach(),
     )
-    logits = work.resume()
-    if logits is None:
-        logits = work.learn_layers(teacher, projections)
-    prediction_steps = work.learn_answers(logits)
-    budget = work.budget(prediction_steps)
+    budget = work.budget(prediction_steps=work.run(teacher, projections))
     for pruning in work.pruning:
         budget["pruned_weights"] = pruning.finish()
     model.set_attn_implementation("eager")
@@ -78,14 +89,15 @@ def distill_task(
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDistillation:
-    """The two stages, and what an interruption between or within them must keep."""
+    """The stages, and what an interruption between or within them must keep."""
 
     method: Distill
     context: Context
     student: BertForSequenceClassification
     encoded: EncodedRows
+    labels: np.ndarray | None
     wanted: WantedLayers
-    """Empty where there is no intermediate stage."""
+    """What of the teacher's layers is learned, in whichever stage."""
     pruning: Sequence[IterativePruning]
     table: Tensor
     """The student's word embeddings, all of them; training sees those of pieces in use alone.
@@ -93,59 +105,99 @@ class TaskDistillation:
     A checkpoint keeps the others too, for another number of threads may compute another basis for them.
     """
 
+    @property
+    def weights(self) -> AnswerWeights:
+        """Of what the prediction stage learns."""
+        method = self.method
+        return AnswerWeights(
+            temperature=float(method.temperature),
+            alpha=float(method.alpha),
+            beta=float(method.beta),
+            beside=method.rules.beside_answers,
+            scales_soft_labels=method.rules.scales_soft_labels,
+            is_regression=self.context.task.is_regression,
+        )
+
+    def run(self, teacher: PreTrainedModel, projections: Projections) -> int:
+        """Every stage, or what an interruption left of them; returns the steps of the prediction stage."""
+        logits, weights = self.resume(), self.weights
+        if not self.wanted and weights.alpha == 0:
+            return self.learn_answers(None)
+        if logits is not None and not weights.learns_hidden_states:
+            return self.learn_answers(logits)
+        with self.outputs_of(teacher) as outputs:
+            if self.learns_layers:
+                self.learn_layers(outputs, projections)
+            logits = torch.from_numpy(outputs.logits)
+            if weights.learns_hidden_states:
+                return self.learn_answers(logits, outputs)
+        return self.learn_answers(logits)
+
+    @property
+    def learns_layers(self) -> bool:
+        """Whether there is an intermediate stage."""
+        return self.method.rules.learns_layers and bool(self.wanted)
+
     def resume(self) -> Tensor | None:
         """Take over what an interrupted training kept; gives the teacher's logits if it had come so far."""
-        if self.wanted:
+        if self.learns_layers:
             use_recording_attention(self.student)
         snapshot = self.context.checkpoint.read()
         kept = snapshot.part("kept") if snapshot else {}
         self.table.copy_(kept.get("table", self.table))
         return kept.get("logits")
 
-    def learn_layers(self, teacher: PreTrainedModel, projections: Projections) -> Tensor:
-        """The intermediate stage, if layers are wanted; returns the teacher's logits [rows, outputs]."""
-        method, context = self.method, self.context
-        with (
-            TeacherOutputs(
-                teacher,
-                self.encoded,
-                wanted=self.wanted,
-                budget_bytes=int(method.cache_gib * GIB),
-                precision=method.precision,
-                device=context.device,
-            ) as outputs,
-            only_rows_in_use(self.student, self.encoded) as numbered,
-        ):
-            outputs.compute(context.progress, name=f"distill {context.task.name}, teacher")
-            if self.wanted:
-                learn_layers(
-                    self.student,
-                    projections,
-                    numbered,
-                    outputs,
-                    wanted=self.wanted,
-                    weights=LossWeights(
-                        embedding=method.embedding_weight,
-                        attention=method.attention_weight,
-                        hidden=method.hidden_weight,
-                    ),
-                    settings=self.settings("intermediate"),
-                    hooks=self.pruning,
-                    kept={"table": self.table},
-                )
-            return torch.from_numpy(outputs.logits)
+    @contextmanager
+    def outputs_of(self, teacher: PreTrainedModel) -> Iterator[TeacherOutputs]:
+        """The teacher's outputs for all rows."""
+        with TeacherOutputs(
+            teacher,
+            self.encoded,
+            wanted=self.wanted,
+            budget_bytes=int(self.method.cache_gib * GIB),
+            precision=self.method.precision,
+            device=self.context.device,
+        ) as outputs:
+            outputs.compute(self.context.progress, name=f"distill {self.context.task.name}, teacher")
+            yield outputs
 
-    def learn_answers(self, logits: Tensor) -> int:
-        """The prediction stage; returns its steps."""
+    def learn_layers(self, outputs: TeacherOutputs, projections: Projections) -> None:
+        """The intermediate stage."""
+        method = self.method
+        with only_rows_in_use(self.student, self.encoded) as numbered:
+            learn_layers(
+                self.student,
+                projections,
+                numbered,
+                outputs,
+                wanted=self.wanted,
+                weights=LossWeights(
+                    embedding=method.embedding_weight,
+                    attention=method.attention_weight,
+                    hidden=method.hidden_weight,
+                    layers=parse_layer_weights(method.layer_weights),
+                ),
+                settings=self.settings("intermediate"),
+                hooks=self.pruning,
+                kept={"table": self.table},
+            )
+
+    def learn_answers(self, logits: Tensor | None, outputs: TeacherOutputs | None = None) -> int:
+        """The prediction stage, if there is one; returns its steps."""
+        if self.method.prediction_epochs == 0:
+            return 0
         return learn_answers(
             self.student,
             self.encoded,
-            logits.numpy(),
-            temperature=self.method.temperature,
-            is_regression=self.context.task.is_regression,
+            AnswerTargets(
+                teacher_logits=None if logits is None else logits.numpy(),
+                labels=self.labels,
+                hidden_of=None if outputs is None else outputs.hidden_of,
+            ),
+            weights=self.weights,
             settings=self.settings("prediction"),
             hooks=self.pruning,
-            kept={"table": self.table, "logits": logits},
+            kept={"table": self.table} | ({} if logits is None else {"logits": logits}),
         )
 
     def settings(self, stage: Literal["intermediate", "prediction"]) -> StageSettings:
@@ -200,8 +252,13 @@ def load_bert(source: Artifact) -> PreTrainedModel:
 
 
 def wanted_layers(method: Distill, mapping: LayerMapping) -> WantedLayers:
-    """The teacher's outputs that losses with a weight need; none without an intermediate stage."""
-    if method.intermediate_epochs == 0:
+    """The teacher's outputs that losses with a weight need; none without an intermediate stage or its like."""
+    beside = method.rules.beside_answers if method.beta else "nothing"
+    if beside == "patience":  # the last layer is learned through the answers
+        return WantedLayers(hidden=mapping.hidden[1:-1], attention=(), first_token_only=True)
+    if beside == "cosine":
+        return WantedLayers(hidden=(-1,), attention=())
+    if not method.rules.learns_layers or method.intermediate_epochs == 0:
         return WantedLayers(hidden=(), attention=())
     embeddings, *layers = mapping.hidden
     return WantedLayers(

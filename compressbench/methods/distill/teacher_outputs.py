@@ -42,9 +42,15 @@ class WantedLayers:
     """Which of the teacher's outputs are learned; empty where a loss is switched off."""
 
     hidden: tuple[int, ...]
-    """Indices into the hidden states, 0 the embeddings."""
+    """Indices into the hidden states, 0 the embeddings, -1 the last."""
     attention: tuple[int, ...]
     attention_target: AttentionTarget = "scores"
+    first_token_only: bool = False
+    """Whether hidden states of the first token do, which is what BERT-PKD compares."""
+
+    def state_tokens(self, tokens: int) -> int:
+        """How many of a row's tokens have their hidden states kept."""
+        return min(tokens, 1) if self.first_token_only else tokens
 
     def __bool__(self) -> bool:
         return bool(self.hidden or self.attention)
@@ -55,7 +61,7 @@ class LayerOutputs:
     """Outputs of the wanted layers for one batch, zero where a token is padding."""
 
     hidden: Tensor | None
-    """[states, batch, tokens, width]."""
+    """[states, batch, tokens, width]; one token where no more are wanted."""
     attention: Tensor | None
     """[layers, batch, heads, tokens, tokens]."""
 
@@ -141,22 +147,29 @@ class TeacherOutputs:
             return self._forward(rows, with_layers=True)[1]
         lengths = [len(self._encoded.input_ids[row]) for row in rows]
         tokens = max(lengths)
-        hidden = torch.zeros(len(self._wanted.hidden), len(rows), tokens, self._width, dtype=STORED)
+        kept = self._wanted.state_tokens(tokens)
+        hidden = torch.zeros(len(self._wanted.hidden), len(rows), kept, self._width, dtype=STORED)
         attention = torch.zeros(len(self._wanted.attention), len(rows), self._heads, tokens, tokens, dtype=STORED)
         for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             row_hidden, row_attention = self._views(int(row))
-            hidden[:, place, :length] = row_hidden
+            hidden[:, place, : row_hidden.shape[1]] = row_hidden
             attention[:, place, :, :length, :length] = row_attention
         return LayerOutputs(
             hidden=hidden.to(self._device) if self._wanted.hidden else None,
             attention=attention.to(self._device) if self._wanted.attention else None,
         )
 
+    def hidden_of(self, rows: np.ndarray) -> Tensor:
+        """The wanted hidden states of `rows`; see `layers_of`."""
+        states = self.layers_of(rows).hidden
+        return torch.empty(0, device=self._device) if states is None else states
+
     def _sizes(self) -> np.ndarray:
         """Cached numbers per row."""
         lengths = self._encoded.lengths
         per_token, per_pair = len(self._wanted.hidden) * self._width, len(self._wanted.attention) * self._heads
-        sizes: np.ndarray = per_token * lengths + per_pair * lengths**2
+        state_tokens = np.minimum(lengths, 1) if self._wanted.first_token_only else lengths
+        sizes: np.ndarray = per_token * state_tokens + per_pair * lengths**2
         return sizes
 
     def _place_rows(self, room: int) -> np.ndarray:
@@ -197,8 +210,9 @@ class TeacherOutputs:
         mask = inputs["attention_mask"].bool()
         hidden = attention = None
         if self._wanted.hidden:
-            states = torch.stack([answer.hidden_states[layer].to(STORED) for layer in self._wanted.hidden])
-            hidden = states.where(mask[..., None], 0.0)
+            kept = self._wanted.state_tokens(mask.shape[1])
+            states = torch.stack([answer.hidden_states[layer][:, :kept].to(STORED) for layer in self._wanted.hidden])
+            hidden = states.where(mask[:, :kept, None], 0.0)
         if self._wanted.attention:
             pairs = mask[:, None, :, None] & mask[:, None, None, :]
             attention = record.stacked().to(STORED).where(pairs, 0.0)
@@ -208,14 +222,14 @@ class TeacherOutputs:
         length = len(self._encoded.input_ids[row])
         hidden, attention = self._views(row)
         if outputs.hidden is not None:
-            hidden.copy_(outputs.hidden[:, place, :length])
+            hidden.copy_(outputs.hidden[:, place, : hidden.shape[1]])
         if outputs.attention is not None:
             attention.copy_(outputs.attention[:, place, :, :length, :length])
 
     def _views(self, row: int) -> tuple[Tensor, Tensor]:
         """The cached hidden states and attention of one row."""
         length, start = len(self._encoded.input_ids[row]), int(self._offsets[row])
-        hidden_shape = (len(self._wanted.hidden), length, self._width)
+        hidden_shape = (len(self._wanted.hidden), self._wanted.state_tokens(length), self._width)
         attention_shape = (len(self._wanted.attention), self._heads, length, length)
         middle = start + int(np.prod(hidden_shape))
         hidden = self._cache[start:middle].view(hidden_shape)
