@@ -12,7 +12,7 @@ FLOORS = (
     {"errors"},
     {"units", "stats", "registry", "environment", "memory", "progress"},
     {"artifacts", "records", "numerics"},
-    {"models", "tasks", "runtimes"},
+    {"models", "tasks", "corpus", "runtimes"},
     {"prediction"},
     {"methods", "harness", "reporting"},
     {"options", "teacher", "plan_parts", "plan", "plan_file"},

@@ -1,6 +1,6 @@
 """The intermediate stage: the student learns the teacher's layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from compressbench.numerics.distillation_losses import (
     hidden_loss,
 )
 from compressbench.prediction import EncodedRows
+
+Lesson = tuple[dict[str, Tensor], LayerOutputs]
+"""The student's inputs and the teacher's outputs for one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +66,64 @@ def learn_layers(
     Raises:
         MethodFailed: If the loss is no longer a number.
     """
+
+    def lesson(rows: np.ndarray) -> Lesson:
+        return to_tensors(encoded.batch(rows), device=settings.device), outputs.layers_of(rows)
+
+    return follow_layers(
+        student,
+        projections,
+        lesson,
+        batches=lambda rng: training_batches(encoded.lengths, batch_size=settings.batch_size, rng=rng),
+        steps_per_epoch=steps_per_epoch(len(encoded), batch_size=settings.batch_size),
+        wanted=wanted,
+        weights=weights,
+        settings=settings,
+        hooks=hooks,
+        kept=kept,
+    )
+
+
+def follow_layers(
+    student: BertForSequenceClassification,
+    projections: Projections,
+    lesson: Callable[[np.ndarray], Lesson],
+    *,
+    batches: Callable[[np.random.Generator], Iterable[np.ndarray]],
+    steps_per_epoch: int,
+    wanted: WantedLayers,
+    weights: LossWeights,
+    settings: StageSettings,
+    hooks: Sequence[LoopHook] = (),
+    kept: Mapping[str, Tensor] | None = None,
+) -> int:
+    """Train `student` towards a teacher's layers, wherever rows and the teacher's outputs come from.
+
+    Args:
+        student: Trained in place.
+        projections: Trained in place.
+        lesson: The student's inputs and the teacher's outputs for the rows of one batch.
+        batches: Draws one epoch of row indices.
+        steps_per_epoch: How many batches that is.
+        wanted: What `lesson` gives of the teacher.
+        weights: Of the losses.
+        settings: Of the stage.
+        hooks: Act beside the optimizer.
+        kept: Tensors that go into each checkpoint.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        MethodFailed: If the loss is no longer a number.
+    """
     device = settings.device
     use_recording_attention(student)
     student.to(device).train()
     projections.to(device)
 
     def gradients(rows: np.ndarray) -> dict[str, Tensor]:
-        inputs = to_tensors(encoded.batch(rows), device=device)
-        target = outputs.layers_of(rows)
+        inputs, target = lesson(rows)
         with autocast(device=device, precision=settings.precision):
             losses = layer_losses(student, projections, inputs, target, wanted=wanted)
         terms = weighted_terms(losses, weights)
@@ -86,10 +139,10 @@ def learn_layers(
             weight_decay=settings.weight_decay,
             device=device,
         ),
-        steps_per_epoch=steps_per_epoch(len(encoded), batch_size=settings.batch_size),
+        steps_per_epoch=steps_per_epoch,
         hooks=hooks,
         kept=kept or {},
-    ).run(lambda rng: training_batches(encoded.lengths, batch_size=settings.batch_size, rng=rng), gradients)
+    ).run(batches, gradients)
     student.to("cpu").eval()
     return steps
 

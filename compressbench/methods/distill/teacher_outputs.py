@@ -7,7 +7,6 @@ The teacher is frozen, so later epochs read what the first computed. A row's map
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,63 +14,23 @@ from typing import Self
 import numpy as np
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from compressbench.errors import BadInput
-from compressbench.methods.distill.attention_record import (
-    AttentionRecord,
-    AttentionTarget,
-    use_recording_attention,
-)
-from compressbench.methods.training import autocast, to_tensors
+from compressbench.methods.distill.frozen_teacher import STORED, FrozenTeacher, LayerOutputs, WantedLayers
+from compressbench.methods.training import to_tensors
 from compressbench.prediction import EncodedRows, batches_by_length
 from compressbench.progress import Progress
 from compressbench.units import format_mib
 
+__all__ = ["GIB", "LayerOutputs", "TeacherOutputs", "WantedLayers"]
+
 GIB = 1024**3
-STORED = torch.bfloat16
 PASS_TOKENS = 2048
 """Tokens of one forward pass of the teacher: enough to keep two cores busy, few enough to stay in their caches."""
 MEMORY_SHARE = 4
 """The cache is held in memory up to one part in this many of what is free, else in a file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WantedLayers:
-    """Which of the teacher's outputs are learned; empty where a loss is switched off."""
-
-    hidden: tuple[int, ...]
-    """Indices into the hidden states, 0 the embeddings, -1 the last."""
-    attention: tuple[int, ...]
-    attention_target: AttentionTarget = "scores"
-    first_token_only: bool = False
-    """Whether hidden states of the first token do, which is what BERT-PKD compares."""
-
-    def state_tokens(self, tokens: int) -> int:
-        """How many of a row's tokens have their hidden states kept."""
-        return min(tokens, 1) if self.first_token_only else tokens
-
-    def __bool__(self) -> bool:
-        return bool(self.hidden or self.attention)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerOutputs:
-    """Outputs of the wanted layers for one batch, zero where a token is padding."""
-
-    hidden: Tensor | None
-    """[states, batch, tokens, width]; one token where no more are wanted."""
-    attention: Tensor | None
-    """[layers, batch, heads, tokens, tokens]."""
-
-    def on_cpu(self) -> Self:
-        """The same, in one copy each rather than one a row."""
-        return replace(
-            self,
-            hidden=None if self.hidden is None else self.hidden.cpu(),
-            attention=None if self.attention is None else self.attention.cpu(),
-        )
 
 
 class TeacherOutputs:
@@ -96,13 +55,9 @@ class TeacherOutputs:
         precision: str,
         device: str,
     ) -> None:
-        use_recording_attention(teacher)
-        self._teacher = teacher.to(device).eval()
-        if precision == "bf16":
-            _store_linear_weights_in_16_bit(self._teacher)
+        self._teacher = FrozenTeacher(teacher, wanted=wanted, precision=precision, device=device)
         self._encoded = encoded
         self._wanted = wanted
-        self._precision = precision
         self._device = device
         self._width = int(teacher.config.hidden_size)
         self._heads = int(teacher.config.num_attention_heads)
@@ -133,9 +88,10 @@ class TeacherOutputs:
             longest = int(self._encoded.lengths.max(initial=1))
             for rows in batches_by_length(self._encoded.lengths, batch_size=max(8, PASS_TOKENS // longest)):
                 has_room = self._offsets[rows] >= 0
-                logits, outputs = self._forward(rows, with_layers=bool(self._wanted and has_room.any()))
+                with_layers = bool(self._wanted and has_room.any())
+                logits, outputs = self._teacher.answers_of(self._inputs(rows), with_layers=with_layers)
                 self.logits[rows] = logits.float().cpu().numpy()
-                if self._wanted and has_room.any():
+                if with_layers:
                     outputs = outputs.on_cpu()
                     for place in np.flatnonzero(has_room):
                         self._write(int(rows[place]), int(place), outputs)
@@ -144,7 +100,7 @@ class TeacherOutputs:
     def layers_of(self, rows: np.ndarray) -> LayerOutputs:
         """The wanted layers of `rows`, padded with zeros to the longest of them."""
         if (self._offsets[rows] < 0).any():
-            return self._forward(rows, with_layers=True)[1]
+            return self._teacher.layers_of(self._inputs(rows))
         lengths = [len(self._encoded.input_ids[row]) for row in rows]
         tokens = max(lengths)
         kept = self._wanted.state_tokens(tokens)
@@ -197,26 +153,8 @@ class TeacherOutputs:
         self._folder = tempfile.TemporaryDirectory(prefix="compressbench-")
         return torch.from_file(str(Path(self._folder.name) / "teacher.bin"), shared=True, size=count, dtype=STORED)
 
-    def _forward(self, rows: np.ndarray, *, with_layers: bool) -> tuple[Tensor, LayerOutputs]:
-        """Logits and, padding zeroed, the wanted layers of `rows` through the teacher."""
-        inputs = to_tensors(self._encoded.batch(rows), device=self._device)
-        record = AttentionRecord(self._wanted.attention, target=self._wanted.attention_target) if with_layers else None
-        with torch.inference_mode(), autocast(device=self._device, precision=self._precision):
-            answer = self._teacher(
-                **inputs, attention_record=record, output_hidden_states=with_layers and bool(self._wanted.hidden)
-            )
-        if record is None:
-            return answer.logits, LayerOutputs(hidden=None, attention=None)
-        mask = inputs["attention_mask"].bool()
-        hidden = attention = None
-        if self._wanted.hidden:
-            kept = self._wanted.state_tokens(mask.shape[1])
-            states = torch.stack([answer.hidden_states[layer][:, :kept].to(STORED) for layer in self._wanted.hidden])
-            hidden = states.where(mask[:, :kept, None], 0.0)
-        if self._wanted.attention:
-            pairs = mask[:, None, :, None] & mask[:, None, None, :]
-            attention = record.stacked().to(STORED).where(pairs, 0.0)
-        return answer.logits, LayerOutputs(hidden=hidden, attention=attention)
+    def _inputs(self, rows: np.ndarray) -> dict[str, Tensor]:
+        return to_tensors(self._encoded.batch(rows), device=self._device)
 
     def _write(self, row: int, place: int, outputs: LayerOutputs) -> None:
         length = len(self._encoded.input_ids[row])
@@ -234,10 +172,3 @@ class TeacherOutputs:
         middle = start + int(np.prod(hidden_shape))
         hidden = self._cache[start:middle].view(hidden_shape)
         return hidden, self._cache[middle : middle + int(np.prod(attention_shape))].view(attention_shape)
-
-
-def _store_linear_weights_in_16_bit(model: PreTrainedModel) -> None:
-    """What autocast would do to a frozen model's weights in every forward pass, once."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            module.to(torch.bfloat16)

@@ -1,0 +1,112 @@
+"""The teacher as distillation sees it: frozen, in eval mode, giving the outputs of some layers."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from compressbench.methods.distill.attention_record import (
+    AttentionRecord,
+    AttentionTarget,
+    use_recording_attention,
+)
+from compressbench.methods.training import autocast
+
+STORED = torch.bfloat16
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedLayers:
+    """Which of the teacher's outputs are learned; empty where a loss is switched off."""
+
+    hidden: tuple[int, ...]
+    """Indices into the hidden states, 0 the embeddings, -1 the last."""
+    attention: tuple[int, ...]
+    attention_target: AttentionTarget = "scores"
+    first_token_only: bool = False
+    """Whether hidden states of the first token do, which is what BERT-PKD compares."""
+
+    def state_tokens(self, tokens: int) -> int:
+        """How many of a row's tokens have their hidden states kept."""
+        return min(tokens, 1) if self.first_token_only else tokens
+
+    def __bool__(self) -> bool:
+        return bool(self.hidden or self.attention)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOutputs:
+    """Outputs of the wanted layers for one batch, zero where a token is padding."""
+
+    hidden: Tensor | None
+    """[states, batch, tokens, width]; one token where no more are wanted."""
+    attention: Tensor | None
+    """[layers, batch, heads, tokens, tokens]."""
+
+    def on_cpu(self) -> Self:
+        """The same, in one copy each rather than one a row."""
+        return replace(
+            self,
+            hidden=None if self.hidden is None else self.hidden.cpu(),
+            attention=None if self.attention is None else self.attention.cpu(),
+        )
+
+
+class FrozenTeacher:
+    """A teacher that only answers.
+
+    Args:
+        model: An encoder or a classifier; it is put into eval mode, for a dropping-out teacher teaches noise.
+        wanted: Layers to give.
+        precision: ``bf16`` or ``fp32``, of the forward pass; what it gives has 16 bits either way.
+        device: Where it runs.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, wanted: WantedLayers, precision: str, device: str) -> None:
+        use_recording_attention(model)
+        self._model = model.to(device).eval()
+        if precision == "bf16":
+            _store_linear_weights_in_16_bit(self._model)
+        self._wanted = wanted
+        self._precision = precision
+        self._device = device
+
+    def layers_of(self, inputs: dict[str, Tensor]) -> LayerOutputs:
+        """The wanted layers for a batch on the teacher's device."""
+        return self._forward(inputs, with_layers=True)[1]
+
+    def answers_of(self, inputs: dict[str, Tensor], *, with_layers: bool) -> tuple[Tensor, LayerOutputs]:
+        """A classifier's logits, and the wanted layers if asked for."""
+        logits, outputs = self._forward(inputs, with_layers=with_layers)
+        assert logits is not None  # an encoder is asked for layers alone
+        return logits, outputs
+
+    def _forward(self, inputs: dict[str, Tensor], *, with_layers: bool) -> tuple[Tensor | None, LayerOutputs]:
+        wanted = self._wanted
+        record = AttentionRecord(wanted.attention, target=wanted.attention_target) if with_layers else None
+        with torch.inference_mode(), autocast(device=self._device, precision=self._precision):
+            answer = self._model(
+                **inputs, attention_record=record, output_hidden_states=with_layers and bool(wanted.hidden)
+            )
+        logits = answer.get("logits")
+        if record is None:
+            return logits, LayerOutputs(hidden=None, attention=None)
+        mask = inputs["attention_mask"].bool()
+        hidden = attention = None
+        if wanted.hidden:
+            kept = wanted.state_tokens(mask.shape[1])
+            states = torch.stack([answer.hidden_states[layer][:, :kept].to(STORED) for layer in wanted.hidden])
+            hidden = states.where(mask[:, :kept, None], 0.0)
+        if wanted.attention:
+            pairs = mask[:, None, :, None] & mask[:, None, None, :]
+            attention = record.stacked().to(STORED).where(pairs, 0.0)
+        return logits, LayerOutputs(hidden=hidden, attention=attention)
+
+
+def _store_linear_weights_in_16_bit(model: PreTrainedModel) -> None:
+    """What autocast would do to a frozen model's weights in every forward pass, once."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
