@@ -43,7 +43,7 @@ def text_lines(path: Path, *, buffer_chars: int = BUFFER_CHARS) -> Iterator[str]
     Raises:
         BadInput: If it is no UTF-8 text, or cannot be read to its end.
     """
-    number, rest, is_within = 1, "", False
+    number, rest, has_words = 1, "", False
     with _told(path), _opened(path) as stream:
         while part := stream.readline(buffer_chars - len(rest)):
             if "\0" in part:
@@ -54,11 +54,12 @@ def text_lines(path: Path, *, buffer_chars: int = BUFFER_CHARS) -> Iterator[str]
                 cut = _UP_TO_LAST_BLANK.match(piece)
                 piece, rest = (piece[: cut.end(1)], piece[cut.end(1) :]) if cut else (piece, "")
             if piece.strip():
+                has_words = True
                 yield piece.strip()
-            elif is_whole and not is_within:
-                yield ""
-            is_within = not is_whole
-            number += is_whole
+            if is_whole:
+                if not has_words:
+                    yield ""
+                number, has_words = number + 1, False
         if rest.strip():
             yield rest.strip()
 
