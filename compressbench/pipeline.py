@@ -23,7 +23,8 @@ from compressbench.methods.weak_teacher import check_strength
 from compressbench.plan import BASELINE, Plan
 from compressbench.plan_parts import MethodLine
 from compressbench.progress import Progress
-from compressbench.records.schema import CellRecord, to_json
+from compressbench.records.curves import read_curves
+from compressbench.records.schema import CellRecord, CurveRecord, to_json
 from compressbench.reporting.comparison import comparison
 from compressbench.reporting.run_folder import ENVIRONMENT_NAME
 from compressbench.reporting.writers import write_reports
@@ -96,8 +97,9 @@ def report(folder: RunFolder) -> Outcome:
     """Write every report of a run into its folder, and say which cells failed."""
     environment = json.loads((folder.path / ENVIRONMENT_NAME).read_text())
     result = comparison(folder.ledger.records, environment=environment, folder=folder.path)
-    write_reports(result, folder.path, ("json", "md", "csv", "html"))
-    cells = folder.ledger.index.ordered_cells()
+    index = folder.ledger.index
+    write_reports(result, folder.path, ("json", "md", "csv", "html"), curves=list(index.curves.values()))
+    cells = index.ordered_cells()
     failed = tuple(f"{cell.method} on {cell.task}: {cell.error}" for cell in cells if cell.error)
     return Outcome(folder=folder.path, comparison=result, failed=failed)
 
@@ -152,12 +154,22 @@ class Cells:
     def _measure(self, artifact: Artifact, data: TaskData, models: list[Measurable]) -> Measurable:
         """Everything but latency, which is measured for all models together at the end."""
         model = measurable(self.workshop.as_onnx(artifact))
+        self._record_curves(artifact, data)
         is_new = (model.key, data.task.name, data.task.dev_splits[0]) not in self.measuring.ledger.index.quality
         self.measuring.model(model, data)
         if is_new:
             self._say_scores(model, data, artifact.manifest.chain)
         models.append(model)
         return model
+
+    def _record_curves(self, artifact: Artifact, data: TaskData) -> None:
+        """Copy what training showed into the run's records, which are all that a report reads."""
+        index = self.measuring.ledger.index
+        watched = data.watched.fingerprint if data.watched else ""
+        for made in self.workshop.lineage(artifact):
+            for record in curve_records(made, dev_fingerprint=watched):
+                if (record.artifact_key, record.stage) not in index.curves:
+                    self.measuring.ledger.add(record)
 
     def _say_scores(self, model: Measurable, data: TaskData, chain: str) -> None:
         """One line with what a new model scores, so that a long run tells how it goes before it ends."""
@@ -201,6 +213,27 @@ class Cells:
         standing = self.measuring.ledger.index.cells.get((record.task, record.chain, record.seed))
         if standing is None or to_json(standing) != to_json(record):
             self.measuring.ledger.add(record)
+
+
+def curve_records(artifact: Artifact, *, dev_fingerprint: str) -> list[CurveRecord]:
+    """The curves beside an artifact; dev scores only where they are of the rows of that fingerprint."""
+    made, curves = artifact.manifest, read_curves(artifact.path)
+    is_same = curves.dev_fingerprint == dev_fingerprint
+    return [
+        CurveRecord(
+            artifact_key=made.key,
+            task=made.task,
+            chain=made.chain,
+            seed=made.seed,
+            stage=curve.stage,
+            steps=curve.steps,
+            learning_rates=curve.learning_rates,
+            terms=curve.terms,
+            score_steps=curve.score_steps if is_same else [],
+            scores=curve.scores if is_same else {},
+        )
+        for curve in curves.stages.values()
+    ]
 
 
 def _parameters(line: MethodLine | None, data: TaskData, made: Manifest | None) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -150,11 +150,21 @@ class Workshop:
                 progress=self.progress,
                 teacher=teacher,
                 checkpoint=self._checkpoint(recipe),
+                watch=data.watched if method.reads_rows else None,
                 ingredients={name: self._make(*part) for name, part in parts.items()},
             )
-            return resolved.compress(source, context)
+            made = resolved.compress(source, context)
+            context.curves.write(to)
+            return made
 
         return recipe, compress
+
+    def lineage(self, artifact: Artifact) -> Iterator[Artifact]:
+        """The artifact and, as far back as they are in the store, what it was made from."""
+        found: Artifact | None = artifact
+        while found is not None:
+            yield found
+            found = self.store.find(found.manifest.inputs.get("source", ""))
 
     def as_onnx(self, artifact: Artifact) -> Artifact:
         """The artifact as an fp32 ONNX model, exported by the same passes whatever made it; ONNX ones as they are."""

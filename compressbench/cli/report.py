@@ -25,6 +25,7 @@ def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | Non
     from compressbench.reporting.comparison import comparison
     from compressbench.reporting.console import print_comparison
     from compressbench.reporting.run_folder import read_run
+    from compressbench.reporting.run_index import index_records
     from compressbench.reporting.writers import write_reports
 
     wanted = split_list(formats, option="--format")
@@ -37,7 +38,8 @@ def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | Non
     for run in read:
         folder = run.folder if to is None else to if len(read) == 1 else to / run.folder.absolute().name
         result = comparison(run.records, environment=run.environment, folder=folder)
-        write_reports(result, folder, wanted, references=references)
+        curves = list(index_records(run.records).curves.values())
+        write_reports(result, folder, wanted, references=references, curves=curves)
         print_comparison(result, Console(), references=references)
         for warning in run.warnings:
             click.echo(warning, err=True)

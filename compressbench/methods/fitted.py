@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from compressbench.methods.training_loop import LoopHook
 
+WATCH_SHARE = 0.01
+"""Of the training's work that a curve of dev scores may take; where it would take more, none is drawn."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedMethod(Method):
@@ -79,6 +82,7 @@ class FittedMethod(Method):
         Raises:
             BadInput: If the training rows have no labels.
         """
+        from compressbench.methods.dev_scores import watching
         from compressbench.methods.fitting import CLIP_NORM, fit_classifier, label_loss
         from compressbench.methods.training_loop import stage_settings
         from compressbench.prediction import encode_rows
@@ -97,13 +101,15 @@ class FittedMethod(Method):
             clip_norm=CLIP_NORM,
             precision=self.precision,
         )
+        encoded = encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length)
+        watch = watching(model, encoded, source, context, settings, cost_share=WATCH_SHARE)
         return fit_classifier(
             model,
-            encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length),
+            encoded,
             rows.labels,
             settings=settings,
             loss=label_loss(is_regression=context.task.is_regression),
-            hooks=hooks,
+            hooks=(*hooks, *watch),
         )
 
 

@@ -18,6 +18,7 @@ from compressbench.artifacts.manifest import Format
 from compressbench.methods.checkpoint import Checkpoint
 from compressbench.models.geometry import Geometry
 from compressbench.progress import Progress, Quiet
+from compressbench.records.curves import Curves
 from compressbench.tasks.task import Rows, Task
 
 Auto = Literal["auto"]
@@ -50,6 +51,10 @@ class Context:
     """What `Method.ingredients` asked for, made or found."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     """Where a training that is under way leaves its state, and finds it when it was interrupted."""
+    watch: Rows | None = None
+    """Dev rows to draw a curve of, in `curves`; nothing may be chosen by them, and no content key holds them."""
+    curves: Curves = field(default_factory=Curves)
+    """What training shows on its way; written beside the model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from compressbench.methods.method import Context
 from compressbench.methods.training import linear_schedule
 from compressbench.methods.training_state import restore, state_of
 from compressbench.progress import Progress, Quiet
+from compressbench.records.curves import Curves
 
 Batch = TypeVar("Batch")
 Gradients = Callable[[Batch], Mapping[str, Tensor]]
@@ -48,6 +49,7 @@ class StageSettings:
     device: str = "cpu"
     progress: Progress = field(default_factory=Quiet)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    curves: Curves = field(default_factory=Curves)
     loss_name: str = "training"
     """The kind of loss, for an error."""
 
@@ -60,6 +62,7 @@ def stage_settings(context: Context, **own: Any) -> StageSettings:
         device=context.device,
         progress=context.progress,
         checkpoint=context.checkpoint,
+        curves=context.curves,
         **own,
     )
 
@@ -141,9 +144,9 @@ class TrainingLoop:
                 epoch, done = divmod(self.step, self.steps_per_epoch)
                 self._begin_epoch(epoch, done)
                 for batch in islice(batches(self._rng), done, None):
-                    shown = self._step(batch, gradients)
+                    terms = self._step(batch, gradients)
                     try:  # weights, moments and generators belong to the same step here, and only here
-                        advance(note=f"loss {shown:.3f}")
+                        advance(note=f"loss {sum(terms.values()):.3f}")
                         raise_if_asked()
                     except KeyboardInterrupt:
                         self._save()
@@ -159,8 +162,8 @@ class TrainingLoop:
             self._epoch_rng = self._rng.bit_generator.state
             self._call("begin_epoch", epoch)
 
-    def _step(self, batch: Batch, gradients: Gradients[Batch]) -> float:
-        settings = self.settings
+    def _step(self, batch: Batch, gradients: Gradients[Batch]) -> dict[str, float]:
+        settings, rate = self.settings, float(self._schedule.get_last_lr()[0])
         terms = {name: float(term) for name, term in gradients(batch).items()}
         loss = sum(terms.values())
         if not np.isfinite(loss):
@@ -178,7 +181,8 @@ class TrainingLoop:
         self.optimizer.zero_grad(set_to_none=True)
         self._call("after_step")
         self.step += 1
-        return loss
+        settings.curves.stage(settings.name, total_steps=self.total_steps).add(self.step, terms, learning_rate=rate)
+        return terms
 
     def _call(self, event: str, *arguments: int) -> None:
         for hook in self.hooks:
@@ -196,6 +200,7 @@ class TrainingLoop:
             "step": self.step,
             "rng": self._epoch_rng if is_within else self._rng.bit_generator.state,
             "schedule": self._schedule.state_dict(),
+            "curves": self.settings.curves.to_json(),
         }
         self.settings.checkpoint.write(Snapshot(stage=self.settings.name, values=values, tensors=tensors))
 
@@ -211,6 +216,7 @@ class TrainingLoop:
             )
         for number, hook in enumerate(self.hooks):
             hook.restore(snapshot.part(f"hook{number}"))
+        self.settings.curves.restore(snapshot.values["curves"])
         self.step, self._epoch_rng = snapshot.values["step"], snapshot.values["rng"]
         self._schedule.load_state_dict(dict(snapshot.values["schedule"]))
         for group, rate in zip(self.optimizer.param_groups, self._schedule.get_last_lr(), strict=True):

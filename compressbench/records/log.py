@@ -89,9 +89,9 @@ def from_json(values: Any, *, where: str) -> Record:
     """
     if not isinstance(values, Mapping) or "schema_version" not in values:
         raise BadInput(f"{where} is no record: it has no schema_version")
-    if values["schema_version"] != SCHEMA_VERSION:
+    if values["schema_version"] not in range(1, SCHEMA_VERSION + 1):
         raise BadInput(
-            f"{where} is of schema version {values['schema_version']!r} and this program reads {SCHEMA_VERSION}: "
+            f"{where} is of schema version {values['schema_version']!r} and this program reads 1 to {SCHEMA_VERSION}: "
             "use the version of compressbench that wrote it, or run anew"
         )
     record_type = RECORD_TYPES.get(str(values.get("kind")))

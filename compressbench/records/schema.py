@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-SCHEMA_VERSION = 1  # 1: first. Later ones are told here; the reader keeps reading all.
+SCHEMA_VERSION = 2  # 1: first. 2: curves. Later ones are told here; the reader keeps reading all.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +133,41 @@ class Int8Record:
     leftover_qdq_pairs: int
 
 
-Record = TaskRecord | SessionRecord | CellRecord | SizeRecord | QualityRecord | LatencyRecord | GraphRecord | Int8Record
+@dataclass(frozen=True, kw_only=True)
+class CurveRecord:
+    """What one stage of training showed; drawn, and read by no figure."""
+
+    kind: ClassVar[str] = "curve"
+    artifact_key: str
+    task: str
+    chain: str
+    seed: int | None
+    stage: str
+    steps: Sequence[int]
+    learning_rates: Sequence[float]
+    terms: Mapping[str, Sequence[float]]
+    """Loss terms by name, means up to each of `steps`; they add up to the loss."""
+    score_steps: Sequence[int]
+    scores: Mapping[str, Sequence[float]]
+    """Of the dev rows that this run scores, by metric, at `score_steps`."""
+
+
+Record = (
+    TaskRecord
+    | SessionRecord
+    | CellRecord
+    | SizeRecord
+    | QualityRecord
+    | LatencyRecord
+    | GraphRecord
+    | Int8Record
+    | CurveRecord
+)
 RECORD_TYPES: dict[str, type[Record]] = {
     each.kind: each
     for each in (
         TaskRecord, SessionRecord, CellRecord, SizeRecord, QualityRecord, LatencyRecord, GraphRecord, Int8Record,
+        CurveRecord,
     )
 }  # fmt: skip
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compressbench.records.schema import CurveRecord
+from compressbench.reporting.curve_plots import CurvePlot, curve_plots
 from compressbench.reporting.notes import notes_of
 from compressbench.reporting.plots import comparison_plots
 from compressbench.reporting.reference_table import reference_notes, reference_tables
@@ -21,14 +23,19 @@ class Document:
     reference_notes: Sequence[str]
     plots: Mapping[str, str]
     """SVG by file name without suffix."""
+    curves: Mapping[str, Sequence[CurvePlot]]
+    """Of training, by task."""
 
 
-def document_of(comparison: dict[str, Any], *, references: Sequence[str] = ()) -> Document:
+def document_of(
+    comparison: dict[str, Any], *, references: Sequence[str] = (), curves: Sequence[CurveRecord] = ()
+) -> Document:
     """Lay out a comparison.
 
     Args:
         comparison: What `comparison.comparison` gives, or a comparison.json that was read.
         references: Published figures to show beside it: ``seed``, ``paper``.
+        curves: What trainings showed.
 
     Raises:
         UnknownName: If a reference is unknown.
@@ -40,4 +47,5 @@ def document_of(comparison: dict[str, Any], *, references: Sequence[str] = ()) -
         references=reference_tables(comparison, references),
         reference_notes=reference_notes(references),
         plots=comparison_plots(comparison),
+        curves=curve_plots(curves),
     )

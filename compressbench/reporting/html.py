@@ -47,6 +47,13 @@ _TEMPLATE = """\
 {{ draw(table) }}
 {%- endfor %}
 {{ listing(block.notes) }}
+{%- if document.curves.get(block.task) %}
+<details><summary>Training curves</summary>
+{%- for plot in document.curves[block.task] %}
+<figure>{{ plot.drawing | safe }}</figure>
+{%- endfor %}
+</details>
+{%- endif %}
 {%- endfor %}
 {%- if document.references %}
 <h2>Published figures</h2>

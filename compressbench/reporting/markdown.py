@@ -14,6 +14,8 @@ def document_markdown(document: Document) -> str:
         parts.append(f"## {_escape(block.task)}")
         parts += [table_markdown(table) for table in block.tables]
         parts.append(bullets(block.notes))
+        links = [f"[{_escape(plot.label)}](plots/{plot.name}.svg)" for plot in document.curves.get(block.task, ())]
+        parts.append(f"Training curves: {', '.join(links)}" if links else "")
     if document.references:
         parts += ["## Published figures", *map(table_markdown, document.references), bullets(document.reference_notes)]
     return "\n\n".join(part for part in parts if part) + "\n"

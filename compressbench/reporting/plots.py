@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from statistics import fmean
 from typing import Any
 
 from compressbench.reporting.run_index import BASELINE
+from compressbench.reporting.svg import GREY, line, log_ticks, svg, text
 from compressbench.reporting.tables import metric_name, places_of, row_label
 from compressbench.units import MIB
 
@@ -15,8 +15,7 @@ _PANEL_WIDTH, _PANEL_HEIGHT = 430, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 34, 44
 _COLUMNS = 2
 _BAR_HEIGHT, _BAR_GAP, _LABEL_WIDTH, _BAR_WIDTH = 14, 12, 300, 420
-_DARK, _LIGHT, _GREY, _BASELINE = "#1f5fa8", "#9cc1e8", "#666", "#b3541e"
-_STYLE = 'font-family="system-ui, sans-serif" font-size="11"'
+_DARK, _LIGHT, _BASELINE = "#1f5fa8", "#9cc1e8", "#b3541e"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def scatter(panels: Sequence[Panel]) -> str:
     for number, panel in enumerate(panels):
         x, y = number % columns * _PANEL_WIDTH, number // columns * _PANEL_HEIGHT
         parts.append(f'<g transform="translate({x},{y})">{"".join(_panel(panel))}</g>')
-    return _svg(width, height, "Latency and score of each model, by task", parts)
+    return svg(width, height, "Latency and score of each model, by task", parts)
 
 
 def size_bars(sizes: Sequence[tuple[str, float, float]]) -> str:
@@ -66,19 +65,19 @@ def size_bars(sizes: Sequence[tuple[str, float, float]]) -> str:
         sizes: Label, MiB, compressed MiB.
     """
     largest = max(raw for _, raw, _ in sizes)
-    parts = [_text(_LABEL_WIDTH, 18, "Size in MiB: model file (dark), compressed with zstd (light)", colour=_GREY)]
+    parts = [text(_LABEL_WIDTH, 18, "Size in MiB: model file (dark), compressed with zstd (light)", colour=GREY)]
     y = 30
     for label, raw, compressed in sizes:
-        parts.append(_text(_LABEL_WIDTH - 8, y + _BAR_HEIGHT, label, anchor="end"))
+        parts.append(text(_LABEL_WIDTH - 8, y + _BAR_HEIGHT, label, anchor="end"))
         for value, colour in ((raw, _DARK), (compressed, _LIGHT)):
             length = max(1.0, _BAR_WIDTH * value / largest)
             parts.append(
                 f'<rect x="{_LABEL_WIDTH}" y="{y}" width="{length:.1f}" height="{_BAR_HEIGHT - 1}" fill="{colour}"/>'
             )
-            parts.append(_text(_LABEL_WIDTH + length + 5, y + _BAR_HEIGHT - 3, f"{value:.1f}"))
+            parts.append(text(_LABEL_WIDTH + length + 5, y + _BAR_HEIGHT - 3, f"{value:.1f}"))
             y += _BAR_HEIGHT
         y += _BAR_GAP
-    return _svg(_LABEL_WIDTH + _BAR_WIDTH + 60, y, "Size of each model", parts)
+    return svg(_LABEL_WIDTH + _BAR_WIDTH + 60, y, "Size of each model", parts)
 
 
 def _panels(rows: Sequence[dict[str, Any]], runtime: str, shape: str) -> Iterator[Panel]:
@@ -128,34 +127,27 @@ def _panel(panel: Panel) -> Iterator[str]:
     def down(score: float) -> float:
         return bottom - (bottom - _TOP) * (score - low) / (high - low)
 
-    yield _text(_LEFT, 16, panel.title, weight="bold")
-    yield _text(_LEFT, 29, panel.axis, colour=_GREY)
-    for tick in _log_ticks(low_ms, high_ms):
-        yield _line(across(tick), _TOP, across(tick), bottom)
-        yield _text(across(tick), bottom + 14, f"{tick:g}", anchor="middle", colour=_GREY)
+    yield text(_LEFT, 16, panel.title, weight="bold")
+    yield text(_LEFT, 29, panel.axis, colour=GREY)
+    for tick in log_ticks(low_ms, high_ms):
+        yield line(across(tick), _TOP, across(tick), bottom)
+        yield text(across(tick), bottom + 14, f"{tick:g}", anchor="middle", colour=GREY)
     for step in range(5):
         score = low + (high - low) * step / 4
-        yield _line(_LEFT, down(score), right, down(score))
-        yield _text(_LEFT - 6, down(score) + 4, f"{score:.0f}", anchor="end", colour=_GREY)
+        yield line(_LEFT, down(score), right, down(score))
+        yield text(_LEFT - 6, down(score) + 4, f"{score:.0f}", anchor="end", colour=GREY)
     last = -math.inf
     for point in sorted(panel.points, key=lambda each: -each.score):
         x, y = across(point.latency_ms), down(point.score)
         colour = _BASELINE if point.is_baseline else _DARK
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>'
-        last = line = max(y + 4, last + 12)  # from the top down, so that labels do not overlap
+        last = height = max(y + 4, last + 12)  # from the top down, so that labels do not overlap
         to_left = x > (_LEFT + right) / 2
-        yield _text(x - 8 if to_left else x + 8, line, _short(point.label), anchor="end" if to_left else "start")
+        yield text(x - 8 if to_left else x + 8, height, _short(point.label), anchor="end" if to_left else "start")
 
 
 def _log_range(values: Sequence[float]) -> tuple[float, float]:
     return min(values) / 1.5, max(values) * 1.5
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten inside the range."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
-    return [tick for tick in ticks if low <= tick <= high]
 
 
 def _score_range(values: Sequence[float]) -> tuple[float, float]:
@@ -166,23 +158,3 @@ def _score_range(values: Sequence[float]) -> tuple[float, float]:
 
 def _short(label: str) -> str:
     return label if len(label) <= 34 else f"{label[:33]}…"
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = "#222", weight: str = "normal") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}" {_STYLE}>'
-        f"{escape(text)}</text>"
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img">\n<title>{escape(title)}</title>\n'
-        f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
-    )

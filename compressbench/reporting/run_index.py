@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from compressbench.records.schema import (
     CellRecord,
+    CurveRecord,
     GraphRecord,
     Int8Record,
     LatencyRecord,
@@ -31,6 +32,8 @@ class RunIndex:
     quality: dict[tuple[str, str, str], QualityRecord] = field(default_factory=dict)
     """By measured key, task and split."""
     latencies: list[LatencyRecord] = field(default_factory=list)
+    curves: dict[tuple[str, str], CurveRecord] = field(default_factory=dict)
+    """By artifact key and stage."""
 
     def ordered_cells(self) -> list[CellRecord]:
         """Cells as a table shows them: task by task, the baseline first, a method's seeds beside each other."""
@@ -93,6 +96,8 @@ def index_records(records: Iterable[Record]) -> RunIndex:
             case LatencyRecord():
                 index.latencies.append(record)
                 index.graphs.setdefault(record.measured_key, record.graph_key)
+            case CurveRecord():
+                index.curves[(record.artifact_key, record.stage)] = record
             case _:
                 pass  # sessions say when, which no figure depends on
     return index

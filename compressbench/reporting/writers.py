@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressbench.errors import UnknownName
+from compressbench.records.schema import CurveRecord
 from compressbench.reporting.document import document_of
 from compressbench.reporting.flat_csv import comparison_csv
 from compressbench.reporting.html import document_html
@@ -18,7 +19,12 @@ FORMATS = ("md", "html", "csv", "json", "tex")
 
 
 def write_reports(
-    comparison: dict[str, Any], to: Path, formats: Sequence[str], *, references: Sequence[str] = ()
+    comparison: dict[str, Any],
+    to: Path,
+    formats: Sequence[str],
+    *,
+    references: Sequence[str] = (),
+    curves: Sequence[CurveRecord] = (),
 ) -> list[Path]:
     """Write ``comparison.<format>`` for each format, and the plots under ``plots/``.
 
@@ -27,6 +33,7 @@ def write_reports(
         to: A folder; made if absent.
         formats: Of `FORMATS`.
         references: Published figures to show beside it: ``seed``, ``paper``.
+        curves: What trainings showed, to be drawn.
 
     Returns:
         The files written.
@@ -37,7 +44,7 @@ def write_reports(
     for name in formats:
         if name not in FORMATS:
             raise UnknownName("format", name, FORMATS)
-    document = document_of(comparison, references=references)
+    document = document_of(comparison, references=references, curves=curves)
     writers: Mapping[str, Callable[[], str]] = {
         "md": lambda: document_markdown(document),
         "html": lambda: document_html(document),
@@ -47,6 +54,7 @@ def write_reports(
     }
     texts = {f"comparison.{name}": writers[name]() for name in formats}
     texts |= {f"plots/{name}.svg": drawing for name, drawing in document.plots.items()}
+    texts |= {f"plots/{plot.name}.svg": plot.drawing for plots in document.curves.values() for plot in plots}
     for name, text in texts.items():
         write_whole(to / name, text)
     return [to / name for name in texts]

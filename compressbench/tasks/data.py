@@ -37,6 +37,12 @@ class TaskData:
             self._kept[split] = self.read(split)
         return self._kept[split]
 
+    @property
+    def watched(self) -> Rows | None:
+        """Rows that a training may draw its curve of: the first dev split, where there is one."""
+        split = self.task.dev_splits[0]
+        return self.rows(split) if split in self.splits else None
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the rows of train and dev: the same rows from another place give the same artifacts."""

@@ -17,7 +17,7 @@ from compressbench.__main__ import main
 from compressbench.artifacts.store import home, open_store
 from compressbench.methods.training_loop import TrainingLoop
 from compressbench.records.log import RecordLog
-from compressbench.records.schema import LatencyRecord, SessionRecord
+from compressbench.records.schema import CurveRecord, LatencyRecord, SessionRecord
 from tests.conftest import draw_tiny_rows
 
 DISTILL = "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1"
@@ -71,6 +71,10 @@ def test_every_method_ends_in_a_complete_row(arguments: list[str], capsys: pytes
     assert pruned["latency"]["onnxruntime"]["1x16"]["shared_with"]
     assert rows["prune+quant-qdq"]["linear_sparsity"] >= 0.2 - 1e-3
     assert "same graph" in capsys.readouterr().out
+    drawn = sorted(path.name.rsplit("-", 1)[0] for path in Path("out/plots").glob("curves-*.svg"))
+    assert len(drawn) == 3
+    assert [name.split("-")[2] for name in drawn] == ["distill", "finetune", "prune"]
+    assert Path("out/comparison.md").read_text().count("](plots/curves-") == 3
     for name in (
         "plan.toml",
         "environment.json",
@@ -93,6 +97,9 @@ def test_a_finished_plan_measures_latency_anew_and_nothing_else(arguments: list[
     assert {each.session for each in records if isinstance(each, LatencyRecord)} == {1, 2}
     assert [each.state for each in records if isinstance(each, SessionRecord)] == ["begun", "finished"] * 2
     assert sum(1 for each in records if each.kind == "quality") == 2
+    assert [(each.task, each.stage.split()[0]) for each in records if isinstance(each, CurveRecord)] == [
+        ("train", "fine-tune"), ("train", "prune"),
+    ]  # fmt: skip
     assert rows_of()["prune"]["scores"] == first["prune"]["scores"]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from compressbench.records.schema import (
     CellRecord,
+    CurveRecord,
     GraphRecord,
     Int8Record,
     LatencyRecord,
@@ -161,6 +162,28 @@ def latencies(tasks: Sequence[str], chains: Sequence[str], *, session: int = 1) 
     ]
 
 
+def curves(task: str, chain: str, seed: int = 1) -> list[CurveRecord]:
+    """What a training of two stages showed, if the chain has one of its own."""
+    stages: dict[str, tuple[str, ...]] = {
+        "distill": ("embedding", "hidden", "attention"), "prune": ("loss",), "baseline": ("loss",)
+    }  # fmt: skip
+    return [
+        CurveRecord(
+            artifact_key=f"artifact-{measured_key(task, chain, seed)}",
+            task=task,
+            chain=chain,
+            seed=seed,
+            stage=f"{chain} {task}, intermediate",
+            steps=[2, 4, 6],
+            learning_rates=[1e-5, 5e-5, 0.0],
+            terms={name: [1.0, 0.1 / number, 0.0] for number, name in enumerate(stages[chain], start=1)},
+            score_steps=[3, 6],
+            scores={"accuracy": [0.5, 0.75]},
+        )
+        for chain in stages.keys() & {chain}
+    ]
+
+
 def fake_run(
     tasks: Sequence[str] = ("CoLA", "MRPC"),
     chains: Sequence[str] = tuple(CHAINS),
@@ -180,6 +203,7 @@ def fake_run(
                     GraphRecord(measured_key=key, graph_key=f"{CHAINS[chain][0]}-{len(TASKS[task][0]) or 1}"),
                     *(quality(task, chain, split, seed) for split in TASKS[task][2]),
                 ]
+                records += curves(task, chain, seed)
                 if "quant" in chain:
                     records.append(
                         Int8Record(

@@ -93,7 +93,7 @@ def test_a_record_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
         ('{"kind": "graph"}', "line 1 is no record: it has no schema_version"),
         (
             '{"schema_version": 99, "kind": "graph"}',
-            "is of schema version 99 and this program reads 1: use the version",
+            "is of schema version 99 and this program reads 1 to 2: use the version",
         ),
         ('{"schema_version": 1, "kind": "smell"}', "holds a record of unknown kind 'smell'"),
         ('{"schema_version": 1, "kind": "graph", "measured_key": "a"}', "is no complete 'graph' record .*graph_key"),
@@ -108,3 +108,9 @@ def test_a_line_that_is_no_record_of_ours_is_refused(tmp_path: Path, line: str, 
     path.write_text(line + "\n")
     with pytest.raises(BadInput, match=message):
         RecordLog(path).read()
+
+
+def test_records_of_the_first_schema_are_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"schema_version": 1, "kind": "graph", "measured_key": "a", "graph_key": "b"}\n')
+    assert RecordLog(path).read().records == [GRAPH]

@@ -25,6 +25,7 @@ from compressbench.methods.pretrain import TrunkSettings
 from compressbench.methods.prune import Prune
 from compressbench.methods.trunk import encode_tasks, train_trunk
 from compressbench.progress import Advance, Quiet
+from compressbench.records.curves import Curves
 from compressbench.tasks.data import TaskData
 from compressbench.tasks.task import Rows, Task
 from compressbench.workshop import Workshop
@@ -95,16 +96,18 @@ def as_source(tiny_encoder: Path, tiny_classifier: Path, as_artifact: Callable[.
 @pytest.fixture(scope="module")
 def uninterrupted(
     as_source: Any, tiny_task: Task, tiny_rows: Rows, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Method], tuple[dict[str, torch.Tensor], dict[str, Any], list[str]]]:
-    """Weights, budget and shown losses of a method that runs in one go; each method once."""
+) -> Callable[[Method], tuple[dict[str, torch.Tensor], dict[str, Any], list[str], Curves]]:
+    """Weights, budget, shown losses and curves of a method that runs in one go; each method once."""
     made: dict[Method, Any] = {}
 
     def run(method: Method) -> Any:
         if method not in made:
             to, progress = tmp_path_factory.mktemp("whole"), Interrupting()
-            context = Context(task=tiny_task, train=tiny_rows, to=to, threads=1, progress=progress)
+            context = Context(
+                task=tiny_task, train=tiny_rows, to=to, threads=1, progress=progress, watch=tiny_rows.take([0, 1])
+            )
             budget = method.compress(as_source(method), context).budget
-            made[method] = (load_file(to / "model.safetensors"), dict(budget), progress.notes)
+            made[method] = (load_file(to / "model.safetensors"), dict(budget), progress.notes, context.curves)
         return made[method]
 
     return run
@@ -114,32 +117,33 @@ def uninterrupted(
 @pytest.mark.parametrize(("method", "stage"), CASES, ids=NAMES)
 def test_the_weights_are_those_of_a_run_in_one_go(
     method: Method, stage: str, after: int | str, uninterrupted: Any, as_source: Any, tiny_context: Context,
-    tmp_path: Path,
+    tiny_rows: Rows, tmp_path: Path,
 ) -> None:  # fmt: skip
-    weights, budget, notes = uninterrupted(method)
+    weights, budget, notes, curves = uninterrupted(method)
+    watching = dataclasses.replace(tiny_context, watch=tiny_rows.take([0, 1]))
     last = sum(note.startswith(stage) for note in notes)
     after = last if after == "last" else after
     path = tmp_path / "state.safetensors"
     stopped = Interrupting(stage, after)
     with pytest.raises(KeyboardInterrupt):
         method.compress(
-            as_source(method), dataclasses.replace(tiny_context, progress=stopped, checkpoint=Checkpoint(path=path))
+            as_source(method), dataclasses.replace(watching, progress=stopped, checkpoint=Checkpoint(path=path))
         )
     assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["state.safetensors"]
     torch.manual_seed(12345)
     torch.rand(7)
     goes_on = Interrupting()
-    made = method.compress(
-        as_source(method), dataclasses.replace(tiny_context, progress=goes_on, checkpoint=Checkpoint(path=path))
-    )
+    context = dataclasses.replace(watching, progress=goes_on, checkpoint=Checkpoint(path=path), curves=Curves())
+    made = method.compress(as_source(method), context)
     assert goes_on.began[stage] == after
     assert dict(made.budget) == budget
     resumed = load_file(tiny_context.to / "model.safetensors")
     assert resumed.keys() == weights.keys()
     assert [name for name in weights if not torch.equal(weights[name], resumed[name])] == []
-    layers = [note for note in notes if "loss" in note]
+    losses = [note for note in notes if "loss" in note]
     again = [note for note in (*stopped.notes, *goes_on.notes) if "loss" in note]
-    assert again == layers
+    assert again == losses
+    assert context.curves == curves
 
 
 @pytest.mark.parametrize(("method", "stage"), CASES[1:4], ids=NAMES[1:4])

@@ -14,6 +14,7 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
+from compressbench.methods.dev_scores import watching
 from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, learn_answers
 from compressbench.methods.distill.attention_record import use_recording_attention
 from compressbench.methods.distill.loop import LossWeights, learn_layers
@@ -71,6 +72,7 @@ def distill_task(
     model, projections = new_student(teacher, student, init=method.init, dropout=float(method.dropout), copied=copied)
     work = TaskDistillation(
         method=method,
+        source=source,
         context=context,
         student=model,
         encoded=encoded,
@@ -92,6 +94,7 @@ class TaskDistillation:
     """The stages, and what an interruption between or within them must keep."""
 
     method: Distill
+    source: Artifact
     context: Context
     student: BertForSequenceClassification
     encoded: EncodedRows
@@ -183,9 +186,14 @@ class TaskDistillation:
             )
 
     def learn_answers(self, logits: Tensor | None, outputs: TeacherOutputs | None = None) -> int:
-        """The prediction stage, if there is one; returns its steps."""
+        """The prediction stage, if there is one; returns its steps.
+
+        Dev scores are drawn whatever they cost beside this stage, for beside the teacher's pass it is little.
+        """
         if self.method.prediction_epochs == 0:
             return 0
+        settings = self.settings("prediction")
+        watch = watching(self.student, self.encoded, self.source, self.context, settings, cost_share=1.0)
         return learn_answers(
             self.student,
             self.encoded,
@@ -195,8 +203,8 @@ class TaskDistillation:
                 hidden_of=None if outputs is None else outputs.hidden_of,
             ),
             weights=self.weights,
-            settings=self.settings("prediction"),
-            hooks=self.pruning,
+            settings=settings,
+            hooks=(*self.pruning, *watch),
             kept={"table": self.table} | ({} if logits is None else {"logits": logits}),
         )
 
