@@ -126,7 +126,7 @@ class Workshop:
             format=method.produces,
             parameters={**asdict(resolved), **resolved.fingerprints()},  # type: ignore[call-overload]
             inputs={
-                "source": source.key,
+                **({"source": source.key} if method.consumes else {}),
                 **({"teacher": teacher.key} if teacher else {}),
                 **{name: part.key for name, (part, _) in parts.items()},
             },

@@ -12,7 +12,7 @@ COMMANDS = {
     "compress": ("compressbench.cli.compress", "Make one artifact and measure nothing."),
     "measure": ("compressbench.cli.measure", "Measure models, whoever made them."),
     "predict": ("compressbench.cli.predict", "Write predictions (a submission file for GLUE tasks)."),
-    "augment": ("compressbench.cli.later", "Augment a task's training rows."),
+    "augment": ("compressbench.cli.augment", "Write a task's training rows with copies in which words are replaced."),
     "report": ("compressbench.cli.report", "Write the tables of finished runs again, in other formats too."),
     "compare": ("compressbench.cli.report", "Compare two runs, row by row."),
     "gate": ("compressbench.cli.later", "Pass or fail against a baseline."),

@@ -10,12 +10,6 @@ ANY_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 @click.command(context_settings=ANY_ARGUMENTS)
-def augment_command() -> NoReturn:
-    """Augment a task's training rows (not available yet)."""
-    raise NotAvailableYet("`compressbench augment`")
-
-
-@click.command(context_settings=ANY_ARGUMENTS)
 def gate_command() -> NoReturn:
     """Pass or fail against a baseline (not available yet)."""
     raise NotAvailableYet("`compressbench gate`")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from compressbench.__main__ import main
+from tests.unit.masked_lm_folder import make_masked_lm
+
 COLA_ROWS = "gj04\t1\t\tOur friends won't buy this analysis.\ngj04\t0\t*\tThe bed slept.\n"
 
 
@@ -29,6 +32,9 @@ def place(tmp_path: Path, tiny_encoder: Path, tiny_classifier: Path) -> Path:
     (tmp_path / "encoder").symlink_to(tiny_encoder)
     (tmp_path / "classifier").symlink_to(tiny_classifier)
     (tmp_path / "empty").mkdir()
+    make_masked_lm(tmp_path / "mlm")
+    (tmp_path / "vectors-wrong.txt").write_text("a 1 2\nb 1 2\nc 1 2 3\n")
+    (tmp_path / "vectors-binary.txt").write_bytes(b"7 2\n\0\0\0\0")
     gpt = tmp_path / "gpt"
     gpt.mkdir()
     (gpt / "config.json").write_text(json.dumps({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}))
@@ -126,12 +132,60 @@ def test_run_refuses(name: str, place: Path) -> None:
     assert not (place / "home").exists()
 
 
+AUGMENT = ["--task", "CoLA", "--data-dir", "glue", "--mlm", "mlm", "--to", "new.tsv"]
+AUGMENT_CASES = {
+    "no task": (["--to", "new.tsv"], "--task is missing"),
+    "candidates": ([*AUGMENT, "--candidates", "0"], "candidates=0 (K) is not a whole number from 1 to 1000"),
+    "too many candidates": ([*AUGMENT, "--candidates", "900"], "candidates=900 (K) is more than the"),
+    "copies": ([*AUGMENT, "--copies", "0"], "copies=0 (N_a) is not a whole number from 1 to 1000"),
+    "probability": ([*AUGMENT, "--probability", "1.4"], "probability=1.4 (p_t) is not above 0 and up to 1"),
+    "factor": ([*AUGMENT, "--factor", "1"], "factor=1 adds no rows"),
+    "factor beyond copies": ([*AUGMENT, "--factor", "30", "--copies", "20"], "use copies=29 or more"),
+    "mode": ([*AUGMENT, "--mode", "both"], "mode=both is unknown: use masked or paired"),
+    "two seeds": ([*AUGMENT, "--seeds", "1,2"], "one file has one seed"),
+    "no head": ([*AUGMENT, "--mlm", "encoder"], "the tensor cls.predictions.transform.dense.weight is missing"),
+    "no masked LM": ([*AUGMENT, "--mlm", "absent/folder/x"], "the model folder absent/folder/x does not exist"),
+    "masked LM out of reach": ([*AUGMENT, "--mlm", "bert-base-cased"], "not in the hub's local cache"),
+    "no vectors": ([*AUGMENT, "--vectors", "absent.txt"], "the vectors file absent.txt cannot be read (No such file"),
+    "empty vectors": ([*AUGMENT, "--vectors", "file"], "the vectors file file is empty"),
+    "binary vectors": ([*AUGMENT, "--vectors", "vectors-binary.txt"], "vectors-binary.txt is binary"),
+    "target exists": ([*AUGMENT, "--to", "file"], "--to file exists"),
+    "target without folder": ([*AUGMENT, "--to", "no/x.tsv"], "there is no folder"),
+    "target under a file": ([*AUGMENT, "--to", "file/x.tsv"], "there is no folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUGMENT_CASES)
+def test_augment_refuses(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = AUGMENT_CASES[name]
+    monkeypatch.chdir(place)
+    before = sorted(path.relative_to(place) for path in place.rglob("*"))
+    assert main(["augment", *arguments, "--offline"]) == 2
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+
+
+def test_augment_names_the_line_of_a_vector_of_another_dimension(place: Path) -> None:
+    code, output, error = call(["augment", *AUGMENT, "--vectors", "vectors-wrong.txt"], place)
+    assert (code, output) == (2, "")
+    assert error == (
+        "compressbench: vectors-wrong.txt, line 3: a vector of dimension 3 where the file has 2; "
+        "give word vectors of one dimension\n"
+    )
+    assert not (place / "new.tsv").exists()
+    assert not list((place / "home").rglob("*.f32"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["rum"], "did you mean 'run'?"),
         (["gate", "a", "b"], "`compressbench gate` is not available yet"),
-        (["augment", "--task", "CoLA", "--to", "x"], "`compressbench augment` is not available yet"),
         (["report", "empty"], "empty"),
         (["compare", "empty", "empty"], "empty"),
         (["report", "empty", "--format", "pdf"], "unknown format 'pdf'"),

@@ -12,6 +12,8 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.environment import native_precision
 from compressbench.errors import InvalidParameter, listed
+from compressbench.methods.augment.ingredient import AUGMENTED, ingredient_of
+from compressbench.methods.augment.settings import HIGHEST_COPIES, MASKED_LM, MODES
 from compressbench.methods.distill.recipes import (
     RECIPES,
     DistillationRecipe,
@@ -32,6 +34,7 @@ WORDS = {
     "init": ("auto", "principal", "random", "layers", "first-layers"),
     "attention_target": ("scores", "probabilities"),
     "precision": ("auto", "fp32", "bf16"),
+    "augment_mode": MODES,
 }
 """Parameters that are one of a few words; the annotations below say the same."""
 UNTAUGHT = (
@@ -117,9 +120,25 @@ class Distill(Method):
     train_rows: int | Literal["auto", "all"] = parameter(
         AUTO, help="how many training rows, drawn by the seed; auto: all of them"
     )
+    augment: int = parameter(
+        0, help="rows after / before augmentation, at most: 30 is the study's x30; 0 learns from the task's rows alone"
+    )
+    augment_mode: Literal["paired", "masked"] = parameter(
+        "paired",
+        help="what the masked LM reads: paired, a sentence and its masked copy; masked, that copy alone, twice as fast",
+    )
+    mlm: str = parameter(MASKED_LM, help="masked LM that proposes words for augmentation: hub name or folder")
+    vectors: str = parameter(
+        "", help="word vectors in GloVe's text format, for words of several pieces; none: these stay as they are"
+    )
     cache_gib: float = parameter(1.0, help="room for the teacher's outputs; rows beyond it are computed every epoch")
 
     def __post_init__(self) -> None:
+        if self.augment != 0 and not 2 <= self.augment <= HIGHEST_COPIES + 1:
+            raise InvalidParameter(
+                f"augment={self.augment} is no factor: use 2 to {HIGHEST_COPIES + 1}, such as 30 for 30 rows of each, "
+                "or 0 for none"
+            )
         parse_student(self.student)
         check_strategy(self.mapping)
         for name, words in WORDS.items():
@@ -154,6 +173,24 @@ class Distill(Method):
         own = {name: value for name, value in self.rules.auto.items() if getattr(self, name) == AUTO}
         method = Method.resolved(replace(self, **own), task=task)
         return replace(method, precision=native_precision()) if method.precision == AUTO else method
+
+    def ingredients(self) -> Mapping[str, Method]:
+        """See `Method.ingredients`: the augmented rows, where they are asked for."""
+        return ingredient_of(
+            factor=self.augment,
+            mode=self.augment_mode,
+            mlm=self.mlm,
+            vectors=self.vectors,
+            precision=self.precision,
+            train_rows=self.train_rows,
+        )
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """See `Method.fingerprints`: files that nothing reads do not count."""
+        rows = self.ingredients().get(AUGMENTED)
+        if rows is not None:
+            return rows.fingerprints()
+        return {name: "" for name, usual in (("mlm", MASKED_LM), ("vectors", "")) if getattr(self, name) != usual}
 
     def check(self, source: Geometry) -> Geometry:
         """See `Method.check`: the mapping must fit both depths, and what is compared or copied both widths."""

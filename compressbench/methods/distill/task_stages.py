@@ -14,6 +14,7 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
+from compressbench.methods.augment.ingredient import AUGMENTED, augmented_rows
 from compressbench.methods.dev_scores import watching
 from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, learn_answers
 from compressbench.methods.distill.attention_record import use_recording_attention
@@ -32,6 +33,7 @@ from compressbench.models.geometry import Geometry
 from compressbench.models.loading import load_classifier, save_classifier
 from compressbench.numerics.layer_mapping import LayerMapping
 from compressbench.prediction import EncodedRows, encode_rows
+from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
     from compressbench.methods.distill.method import Distill
@@ -62,7 +64,7 @@ def distill_task(
     torch.set_num_threads(context.threads)
     torch.manual_seed(context.seed)
     teacher = load_bert(source)
-    rows = sampled_rows(context.train, count=method.train_rows, seed=context.seed)
+    rows = rows_to_learn(method, context)
     encoded = encode_rows(rows, tokenizer_path=source.tokenizer_path, max_length=context.task.max_length)
     if rows.labels is None and float(method.alpha) < 1:
         raise BadInput(
@@ -82,6 +84,8 @@ def distill_task(
         table=model.get_input_embeddings().weight.detach(),
     )
     budget = work.budget(prediction_steps=work.run(teacher, projections))
+    if AUGMENTED in context.ingredients:
+        budget["task_rows"] = int(context.ingredients[AUGMENTED].manifest.budget["task_rows"])
     for pruning in work.pruning:
         budget["pruned_weights"] = pruning.finish()
     model.set_attn_implementation("eager")
@@ -242,6 +246,14 @@ def in_loop_pruning(method: Distill, model: BertForSequenceClassification) -> tu
         return ()
     ramp_epochs = min(method.prune_epochs, int(method.intermediate_epochs))
     return (IterativePruning(linear_weights(model), amount=method.prune_amount, ramp_epochs=ramp_epochs),)
+
+
+def rows_to_learn(method: Distill, context: Context) -> Rows:
+    """The augmented rows where there are any, else the share of the training rows that was asked for."""
+    made = context.ingredients.get(AUGMENTED)
+    if made is not None:
+        return augmented_rows(made, context.task)
+    return sampled_rows(context.train, count=method.train_rows, seed=context.seed)
 
 
 def load_bert(source: Artifact) -> PreTrainedModel:
