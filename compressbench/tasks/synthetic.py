@@ -37,7 +37,7 @@ POSITIVE_SHARE = {"synthetic-acceptability": 0.7, "synthetic-paraphrase": 0.68}
 _TRAINING: Mapping[str, object] = {
     "finetune.epochs": 1,
     "finetune.learning_rate": 8e-5,
-    "finetune.train_rows": 640,
+    "finetune.train_rows": 960,
     "distill.intermediate_epochs": 6,
     "distill.prediction_epochs": 2,
     "distill.learning_rate": 5e-4,
