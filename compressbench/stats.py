@@ -124,6 +124,20 @@ def percentile(values: Sequence[float] | np.ndarray, percent: float) -> float:
     return float(np.percentile(np.asarray(values, dtype=np.float64), percent))
 
 
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean: ``mean +- t(n - 1) s / sqrt(n)``; needs two values or more.
+
+    Raises:
+        BadInput: If there are fewer.
+    """
+    count = len(values)
+    if count < 2:
+        raise BadInput(f"an interval over {count} value(s) says nothing: give two or more, such as --seeds 1,2,3")
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    reach = _student_quantile(count - 1, confidence) * spread / math.sqrt(count)
+    return mean - reach, mean + reach
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """Geometric mean of positive numbers: the average for ratios."""
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
@@ -291,3 +305,26 @@ def _bootstrap(
         draws = rng.multinomial(total, sizes / total, size=min(chunk, resamples - start)).astype(np.float64)
         parts.append(np.stack([metric(answer, truth, draws) for answer in answers]))
     return scores, np.concatenate(parts, axis=1)
+
+
+def _student_share(t: float, degrees: int) -> float:
+    """P(|T| < t) of Student's t with whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(degrees))
+    is_odd = degrees % 2
+    term = math.cos(angle) if is_odd else 1.0
+    total = 0.0
+    for number in range(1 + is_odd, degrees, 2):
+        total += term
+        term *= number / (number + 1) * math.cos(angle) ** 2
+    return 2 / math.pi * (angle + math.sin(angle) * total) if is_odd else math.sin(angle) * total
+
+
+def _student_quantile(degrees: int, confidence: float) -> float:
+    """The t within which Student's t lies with that probability, by halving."""
+    low, high = 0.0, 1.0
+    while _student_share(high, degrees) < confidence:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_share(middle, degrees) < confidence else (low, middle)
+    return high

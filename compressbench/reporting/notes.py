@@ -3,6 +3,7 @@
 from typing import Any
 
 from compressbench.reporting.run_index import BASELINE
+from compressbench.reporting.seeds import over_seeds
 from compressbench.reporting.tables import BASELINE_LABEL, SAME_GRAPH, format_interval
 
 GENERATED_PREFIX = "synthetic-"
@@ -33,6 +34,11 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
             "Retention: score / teacher's score; above chance: both less the score of the best constant answer. "
             "Their 95 % are over dev rows, not over seeds; p is paired against the teacher's answers, "
             "adjusted for all rows by Holm."
+        )
+    if any(over_seeds([row for row in rows if row["task"] == task]) for task in {row["task"] for row in rows}):
+        notes.append(
+            "Over seeds: mean of trainings that differ in their seed, with Student's t interval; differences are taken "
+            "seed by seed. Intervals of single rows are over dev rows, which these trainings share."
         )
     machine = _machine(comparison["environment"])
     return [*notes, machine] if machine else notes

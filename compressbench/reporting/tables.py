@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressbench.reporting.run_index import BASELINE
+from compressbench.reporting.seeds import over_seeds
 from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
 
 NONE = "–"
@@ -49,7 +50,7 @@ def task_blocks(comparison: dict[str, Any]) -> Iterator[TaskBlock]:
         labels = [row_label(row, with_seed=many_seeds) for row in own]
         yield TaskBlock(
             task=task,
-            tables=[*_size_tables(task, own, labels), _score_table(task, own, labels)],
+            tables=[*_size_tables(task, own, labels), _score_table(task, own, labels), *_seed_tables(task, own)],
             notes=_footnotes(own, labels),
         )
 
@@ -207,6 +208,41 @@ def _score_table(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str
             ]
         )
     return Table(title=f"{task}: score on the dev split, in points", columns=columns, rows=lines)
+
+
+def _seed_tables(task: str, rows: Sequence[dict[str, Any]]) -> Iterator[Table]:
+    """Means over seeds, where there are several; each method's difference from the first, seed by seed."""
+    entries = over_seeds(rows)
+    if not entries:
+        return
+    first = next((each["row"] for each in entries if each["row"]["chain"] != BASELINE), entries[0]["row"])
+    columns = ["Model", "Seeds", "Mean", "95\u00a0%", f"minus {row_label(first)} [95\u00a0%]"]
+    lines = [
+        [
+            row_label(each["row"]),
+            str(len(each["scores"])),
+            format_points(each["mean"]),
+            _points_range(each["interval"], "–"),
+            _points_with_range(each["difference"]),
+        ]
+        for each in entries
+    ]
+    yield Table(title=f"{task}: {_metric_of(rows)} over seeds, in points", columns=columns, rows=lines)
+
+
+def _metric_of(rows: Sequence[dict[str, Any]]) -> str:
+    return next((metric_name(next(iter(row["scores"]))) for row in rows if row["scores"]), "score")
+
+
+def _points_range(interval: Sequence[float] | None, between: str) -> str:
+    return NONE if interval is None else f"{100 * interval[0]:.1f}{between}{100 * interval[1]:.1f}"
+
+
+def _points_with_range(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return NONE
+    shown = f"{100 * found['mean']:+.1f}"
+    return shown if found["interval"] is None else f"{shown} [{_points_range(found['interval'], ', ')}]"
 
 
 def _footnotes(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:

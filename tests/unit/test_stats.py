@@ -15,6 +15,7 @@ from compressbench.stats import (
     geometric_mean,
     holm,
     mcnemar_p,
+    mean_interval,
     order_statistic_interval,
     paired_bootstrap,
     percentile,
@@ -232,3 +233,15 @@ class TestBootstrap:
 
     def test_one_row_is_no_spread(self) -> None:
         assert bootstrap_interval(accuracy, np.array([1]), np.array([1]), seed=0) == (1.0, 1.0)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_interval_of_a_mean_agrees_with_scipy(values: list[float], confidence: float) -> None:
+    low, high = mean_interval(values, confidence=confidence)
+    reach = scipy_stats.t.ppf((1 + confidence) / 2, len(values) - 1) * scipy_stats.sem(values)
+    assert (low, high) == pytest.approx((np.mean(values) - reach, np.mean(values) + reach), rel=1e-6, abs=1e-9)
+
+
+def test_one_value_has_no_interval() -> None:
+    with pytest.raises(BadInput, match=r"interval over 1 value\(s\) says nothing: give two or more"):
+        mean_interval([0.5])
