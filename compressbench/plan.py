@@ -18,6 +18,7 @@ from compressbench.plan_parts import (
     check_chain,
     check_seeds,
     check_threads,
+    filled_in,
     load_data_and_teachers,
     read_methods,
     resolve_device,
@@ -86,7 +87,7 @@ def resolve(options: Options) -> Plan:
     Raises:
         BadInput: (or a subclass) for whatever the user must mend; nothing has been written.
     """
-    finetune, lines = read_methods(options.methods, options.parameters)
+    finetune, lines = read_methods(options.methods, filled_in(options.parameters, data_dir=options.data_dir))
     seeds = check_seeds(options.seeds)
     threads = check_threads(options.threads)
     shapes = tuple(dict.fromkeys(parse_shape(text) for text in options.shapes))

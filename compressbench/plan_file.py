@@ -19,7 +19,8 @@ OWN_KEYS = ("task_file", "train", "validation", "text", "label", "metric")
 def read_plan_file(path: Path) -> dict[str, Any]:
     """The options a plan file gives, as keyword arguments for `Options`.
 
-    Relative folders and files in it are taken from where the command runs, as on the command line.
+    Relative folders and files in it are taken from where the command runs, as on the command line. In a text under
+    ``parameters``, ``{data_dir}`` stands for the folder of --data-dir.
 
     Raises:
         BadInput: If the file is missing, no TOML, or holds a key or a type that no plan has.

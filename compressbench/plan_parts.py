@@ -17,6 +17,8 @@ from compressbench.tasks.data import TaskData, load_task_data
 from compressbench.tasks.task import Task
 from compressbench.teacher import HUB_TEACHER, TeacherSource, fitting_teacher, inspect_teacher, teacher_sources
 
+DATA_DIR = "{data_dir}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodLine:
@@ -95,6 +97,28 @@ def read_methods(
             line = MethodLine(typed=typed, chain=chain)
             lines.setdefault(line.canonical, line)
     return finetune, tuple(lines.values())
+
+
+def filled_in(parameters: Mapping[str, Mapping[str, Any]], *, data_dir: Path | None) -> dict[str, dict[str, Any]]:
+    """Parameters of a plan in which ``{data_dir}`` stands for the folder that --data-dir names.
+
+    So a plan that others run can name a corpus or word vectors that lie beside their task files.
+
+    Raises:
+        BadInput: If it stands there and no folder was given.
+    """
+    filled: dict[str, dict[str, Any]] = {}
+    for name, values in parameters.items():
+        filled[name] = dict(values)
+        for key, value in values.items():
+            if not isinstance(value, str) or DATA_DIR not in value:
+                continue
+            if data_dir is None:
+                raise BadInput(
+                    f"the plan's {name}.{key} = {value!r} is a file of yours: say by --data-dir DIR where it is"
+                )
+            filled[name][key] = value.replace(DATA_DIR, str(data_dir.absolute()))  # as a plan written down has it
+    return filled
 
 
 def check_chain(chain: Chain, source: Geometry, *, teacher: TeacherSource | None, offline: bool) -> None:

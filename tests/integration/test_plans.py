@@ -1,0 +1,83 @@
+"""Every plan in benchmarks/plans is understood by today's command line, with stand-ins for the files it names."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from compressbench.__main__ import main
+
+PLANS = sorted((Path(__file__).parents[2] / "benchmarks" / "plans").glob("*.toml"))
+ROWS = {
+    "CoLA": "gj04\t{label}\t\tThe books number {row} slept.\n",
+    "MRPC": "{label}\t{row}\t{row}\tBook {row} slept well.\tThe book {row} slept.\n",
+    "RTE": "{row}\tBook {row} slept.\tA book slept.\t{word}\n",
+}
+HEADERS = {"CoLA": "", "MRPC": "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"}
+HEADERS["RTE"] = "index\tsentence1\tsentence2\tlabel\n"
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: Path) -> Path:
+    """A folder with `glue`, which also holds what plans name by {data_dir}, and an `encoder` of BERT-Base's sizes."""
+    folder = tmp_path_factory.mktemp("plans")
+    for task, line in ROWS.items():
+        (folder / "glue" / task).mkdir(parents=True)
+        lines = [
+            line.format(row=row, label=row % 2, word=("entailment", "not_entailment")[row % 2]) for row in range(8)
+        ]
+        for split in ("train", "dev"):
+            (folder / "glue" / task / f"{split}.tsv").write_text(HEADERS[task] + "".join(lines))
+    encoder = folder / "encoder"
+    encoder.mkdir()
+    config = {
+        "model_type": "bert", "architectures": ["BertModel"], "hidden_size": 768, "num_hidden_layers": 12,
+        "num_attention_heads": 12, "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+    }  # fmt: skip
+    (encoder / "config.json").write_text(json.dumps(config))
+    save_file({"embeddings.LayerNorm.weight": np.ones(768, dtype=np.float32)}, encoder / "model.safetensors")
+    for path in tiny_tokenizer_folder.iterdir():
+        (encoder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_there_are_plans() -> None:
+    assert {"mapping.toml", "recipes.toml", "ablation_losses.toml", "initialisation.toml"} <= {p.name for p in PLANS}
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
+def test_a_plan_is_understood(
+    plan: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(stand_ins)
+    code = main(["run", "--plan", str(plan), "--data-dir", "glue", "--teacher", "encoder", "--offline", "--dry-run"])
+    shown = capsys.readouterr().err
+    assert code == 0, shown
+    content = tomllib.loads(plan.read_text())
+    cells = len(content["methods"]) * len(content["tasks"]) * len(content.get("seeds", [1]))
+    assert f"{cells} cells into" in " ".join(shown.split())
+    assert sorted(path.name for path in stand_ins.iterdir()) == ["encoder", "glue"]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
+def test_a_plan_says_how_it_is_run_and_what_it_costs(plan: Path) -> None:
+    head = "".join(line for line in plan.read_text().splitlines(keepends=True) if line.startswith("#"))
+    assert f"compressbench run --plan benchmarks/plans/{plan.name} " in head
+    if plan.stem != "glue_cola_mrpc":
+        assert "Cost: " in head
+        assert "inserted" in head
+
+
+def test_a_file_beside_the_rows_asks_for_their_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('methods = ["distill"]\n[parameters.distill]\nstudent = "{data_dir}/x"\n')
+    assert main(["run", "--plan", str(plan), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "the plan's distill.student = '{data_dir}/x' is a file of yours: say by --data-dir DIR where it is" in error
+    assert main(["run", "--plan", str(plan), "--dry-run", "--data-dir", "glue"]) == 2
+    # Absolute, so that the plan a run writes down is the same plan.
+    assert f"student={Path('glue').absolute()}/x is no geometry" in capsys.readouterr().err
