@@ -67,7 +67,7 @@ def test_a_plan_is_understood(
 def test_a_plan_says_how_it_is_run_and_what_it_costs(plan: Path) -> None:
     head = "".join(line for line in plan.read_text().splitlines(keepends=True) if line.startswith("#"))
     assert f"compressbench run --plan benchmarks/plans/{plan.name} " in head
-    if plan.stem != "glue_cola_mrpc":
+    if not plan.stem.startswith("glue_"):  # those that compare ways to distil: what do they cost, on which teacher
         assert "Cost: " in head
         assert "inserted" in head
 
