@@ -1,22 +1,18 @@
 """A training that was interrupted and went on ends where one that was not interrupted ends."""
 
 import dataclasses
-import errno
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.store import ArtifactStore
-from compressbench.errors import MethodFailed
 from compressbench.methods import checkpoint as checkpoint_module
-from compressbench.methods.checkpoint import Checkpoint, Snapshot
+from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.distill import Distill
 from compressbench.methods.distill.recipes import RECIPES
 from compressbench.methods.finetune import Finetune
@@ -24,12 +20,12 @@ from compressbench.methods.method import Context, Method
 from compressbench.methods.pretrain import TrunkSettings
 from compressbench.methods.prune import Prune
 from compressbench.methods.trunk import encode_tasks, train_trunk
-from compressbench.progress import Advance, Quiet
 from compressbench.records.curves import Curves
 from compressbench.tasks.data import TaskData
 from compressbench.tasks.task import Rows, Task
 from compressbench.workshop import Workshop
 from tests.conftest import TINY
+from tests.interrupting import Interrupting
 
 FIT = {"epochs": 3, "batch_size": 40, "learning_rate": 1e-3, "precision": "fp32", "train_rows": "all"}
 STUDENT = {
@@ -56,36 +52,6 @@ CASES = [
     (distilling(**PKD), "distill tiny, prediction"),
 ]
 NAMES = [f"{method.name}-{stage.split()[-1]}-{number}" for number, (method, stage) in enumerate(CASES)]
-
-
-class Interrupting(Quiet):
-    """Progress that stops the work after some steps of one stage, and remembers where stages began."""
-
-    def __init__(
-        self, stage: str = "", after: float = math.inf, error: type[BaseException] = KeyboardInterrupt
-    ) -> None:
-        super().__init__()
-        self.began: dict[str, int] = {}
-        self.notes: list[str] = []
-        self.said: list[str] = []
-        self._stage, self._after, self._error = stage, after, error
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    @contextmanager
-    def stage(self, name: str, *, total: int, done: int = 0) -> Iterator[Advance]:
-        self.began[name] = done
-
-        def advance(steps: int = 1, *, note: str = "") -> None:
-            nonlocal done
-            done += steps
-            self.notes.append(f"{name} {note}")
-            if name == self._stage and done == self._after:
-                raise self._error
-
-        yield advance
-        assert done == total
 
 
 @pytest.fixture(scope="module")
@@ -219,94 +185,3 @@ def test_the_workshop_goes_on_and_cleans_up(
     assert goes_on.began["prune tiny"] == 4
     assert resumed.manifest.files == whole.manifest.files
     assert store.unfinished() == []
-
-
-def run_finetune(as_source: Any, context: Context, checkpoint: Checkpoint, **stop: Any) -> Interrupting:
-    progress = Interrupting(**stop)
-    checkpoint.progress = progress
-    method = Finetune(**FIT)
-    method.compress(as_source(method), dataclasses.replace(context, progress=progress, checkpoint=checkpoint))
-    return progress
-
-
-def test_a_full_disk_costs_one_warning_and_no_training(
-    as_source: Any, tiny_context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(b"half of it")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    monkeypatch.setattr(checkpoint_module, "COST_SHARE", 1e9)
-    progress = run_finetune(as_source, tiny_context, Checkpoint(path=tmp_path / "state.safetensors", every_s=0))
-    assert len(progress.said) == 1
-    assert "no checkpoint of fine-tune tiny could be written to" in progress.said[0]
-    assert "No space left on device" in progress.said[0]
-    assert "Training goes on, and would begin anew if it were interrupted" in progress.said[0]
-    assert (tiny_context.to / "model.safetensors").exists()
-    assert [each.name for each in tmp_path.iterdir()] == ["made"]
-
-
-def test_a_damaged_file_is_told_and_not_used(as_source: Any, tiny_context: Context, tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    path.write_bytes(b"no safetensors at all")
-    progress = run_finetune(as_source, tiny_context, Checkpoint(path=path))
-    assert progress.began == {"fine-tune tiny": 0}
-    assert f"the checkpoint {path} is not used (" in progress.said[0]
-    assert progress.said[0].endswith("): training begins anew")
-
-
-def test_a_file_of_another_format_is_told_and_not_used(as_source: Any, tiny_context: Context, tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    save_file({"weight": torch.zeros(2)}, path, metadata={"format": "0"})
-    progress = run_finetune(as_source, tiny_context, Checkpoint(path=path))
-    assert "is not used (it is of another format): training begins anew" in progress.said[0]
-    assert not path.exists()
-
-
-def test_the_state_of_another_training_is_refused_and_removed(
-    as_source: Any, tiny_context: Context, tmp_path: Path
-) -> None:
-    checkpoint = Checkpoint(path=tmp_path / "state.safetensors")
-    checkpoint.write(Snapshot(stage="fine-tune tiny", values={"step": 1}, tensors={"module.model.x": torch.zeros(2)}))
-    with pytest.raises(MethodFailed, match=r"was of another training and has been removed: run the same command again"):
-        run_finetune(as_source, tiny_context, checkpoint)
-    assert run_finetune(as_source, tiny_context, checkpoint).began == {"fine-tune tiny": 0}
-
-
-def test_a_loss_that_is_no_number_leaves_nothing_to_go_on_from(
-    as_source: Any, tiny_context: Context, tmp_path: Path
-) -> None:
-    path = tmp_path / "state.safetensors"
-    method = Finetune(**FIT | {"learning_rate": 1e30})
-    context = dataclasses.replace(tiny_context, checkpoint=Checkpoint(path=path))
-    with pytest.raises(KeyboardInterrupt):
-        method.compress(as_source(method), dataclasses.replace(context, progress=Interrupting("fine-tune tiny", 1)))
-    assert path.exists()
-    with pytest.raises(MethodFailed, match="the training loss is nan at step"):
-        method.compress(as_source(method), context)
-    assert not path.exists()
-
-
-def test_writing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 1000.0
-
-    def slow(tensors: Any, path: Path, metadata: Any) -> None:
-        nonlocal now_s
-        now_s += 6.0
-        path.write_bytes(b"")
-
-    monkeypatch.setattr("safetensors.torch.save_file", slow)
-    checkpoint = Checkpoint(path=tmp_path / "state.safetensors", clock_s=lambda: now_s)
-    snapshot = Snapshot(stage="fit", values={}, tensors={})
-    assert not checkpoint.is_due
-    now_s += 119
-    assert not checkpoint.is_due
-    now_s += 1
-    assert checkpoint.is_due
-    checkpoint.write(snapshot)
-    now_s += 299  # 6 s are 2 % of 300 s
-    assert not checkpoint.is_due
-    now_s += 1
-    assert checkpoint.is_due
-    assert not Checkpoint(every_s=0).is_due
