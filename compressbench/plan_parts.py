@@ -141,6 +141,8 @@ def check_chain(chain: Chain, source: Geometry, *, teacher: TeacherSource | None
                 start = _pretrained(teacher, needed_for=f"{method.name}: {ingredient.name}")
             check_chain((ingredient,), start, teacher=teacher, offline=offline)
         source = method.check(source)
+        if teacher is not None and teacher.path is not None:
+            method.check_against(teacher.path)
 
 
 def _pretrained(teacher: TeacherSource | None, *, needed_for: str) -> Geometry:

@@ -106,6 +106,13 @@ class Method(ABC):
             BadInput: If there is one.
         """
 
+    def check_against(self, teacher: Path) -> None:  # noqa: B027 - most methods name no files
+        """Refuse a file that a parameter names and that does not go with the teacher in the folder `teacher`.
+
+        Raises:
+            BadInput: If there is one.
+        """
+
     def fingerprints(self) -> Mapping[str, str]:
         """By name of each parameter that names files: a hash of what these hold, which stands for it in the key."""
         return {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ModelInfo", "accepted_inputs", "check_teacher", "external_fingerprint", "inspect_model", "load_classifier",
-    "new_classifier", "quiet_transformers", "save_classifier", "save_tokenizer",
+    "load_encoder", "new_classifier", "quiet_transformers", "save_classifier", "save_tokenizer",
 ]  # fmt: skip
 
 
@@ -57,6 +57,21 @@ def load_classifier(folder: Path) -> "PreTrainedModel":
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
+    return model.eval()
+
+
+def load_encoder(folder: Path) -> "PreTrainedModel":
+    """The encoder in `folder` without its head, fp32, in eval mode; a pooler that is missing is drawn.
+
+    Raises:
+        BadInput: If the folder holds no safetensors file, or a damaged one.
+    """
+    import torch
+    from transformers import AutoModel
+
+    tensor_shapes(folder)
+    with quiet_transformers():
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     return model.eval()
 
 

@@ -16,6 +16,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("PATH")
 model = AutoModelForSequenceClassification.from_pretrained("PATH").eval()
 print(model(**tokenizer("A sentence.", return_tensors="pt")).logits)""",
+    "encoder": """\
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+model = AutoModel.from_pretrained("PATH").eval()
+print(model(**tokenizer("A sentence.", return_tensors="pt")).last_hidden_state)""",
     "onnx": """\
 import numpy as np, onnxruntime
 from tokenizers import Tokenizer
@@ -37,7 +43,7 @@ def model_card(manifest: Manifest, *, scores: Mapping[str, float] | None = None)
     """
     parts = [
         f"---\n{_front_matter(manifest, scores or {})}---",
-        f"# {manifest.chain} on {manifest.task}",
+        f"# {_title(manifest)}",
         _what_it_is(manifest),
     ]
     if manifest.warnings:
@@ -45,7 +51,7 @@ def model_card(manifest: Manifest, *, scores: Mapping[str, float] | None = None)
     if scores:
         lines = [f"| {metric} | {score:.4f} |" for metric, score in scores.items()]
         parts.append("\n".join(["## Scores on the dev split", "", "| Metric | Score |", "| --- | ---: |", *lines]))
-    kind = "torch" if manifest.format == "torch" else "onnx"
+    kind = "onnx" if manifest.format != "torch" else "encoder" if _is_encoder(manifest) else "torch"
     parts.append(f"## How to open it\n\n```python\n{_OPEN[kind]}\n```")
     parts.append(_how_it_was_made(manifest))
     return "\n\n".join(parts) + "\n"
@@ -56,10 +62,20 @@ def base_model_relation(chain: str) -> str:
     return "quantized" if any(part.startswith("quant-") for part in chain.split("+")) else "finetune"
 
 
+def _is_encoder(manifest: Manifest) -> bool:
+    """Whether it answers no task: a general student, or a teacher before fine-tuning."""
+    return not (manifest.task or manifest.labels)
+
+
+def _title(manifest: Manifest) -> str:
+    return f"{manifest.chain or manifest.base_model}{f' on {manifest.task}' if manifest.task else ''}"
+
+
 def _front_matter(manifest: Manifest, scores: Mapping[str, float]) -> str:
     """YAML as the hub reads it; strings are quoted as JSON, which YAML contains."""
     library = _LIBRARY.get(manifest.format, "onnx")
-    lines = [f"library_name: {library}", "pipeline_tag: text-classification"]
+    pipeline = "feature-extraction" if _is_encoder(manifest) else "text-classification"
+    lines = [f"library_name: {library}", f"pipeline_tag: {pipeline}"]
     if _HUB_NAME.fullmatch(manifest.base_model):  # a folder on somebody's disk is no name for others
         lines += [
             f"base_model: {json.dumps(manifest.base_model)}",
@@ -93,11 +109,12 @@ def _model_index(manifest: Manifest, scores: Mapping[str, float]) -> Sequence[st
 def _what_it_is(manifest: Manifest) -> str:
     sizes = ", ".join(f"{name} {value}" for name, value in manifest.geometry.items())
     labels = ", ".join(f"{number} = {label}" for number, label in enumerate(manifest.labels))
-    sentences = [
-        f"Made by `compressbench` with `{manifest.chain}` for the task {manifest.task}.",
-        f"Geometry: {sizes}.",
-        f"Labels: {labels}." if labels else "One output: a real number.",
-    ]
+    purpose = f"for the task {manifest.task}" if manifest.task else "for any task"
+    sentences = [f"Made by `compressbench` with `{manifest.chain}` {purpose}.", f"Geometry: {sizes}."]
+    if labels:
+        sentences.append(f"Labels: {labels}.")
+    else:
+        sentences.append("An encoder without a head." if _is_encoder(manifest) else "One output: a real number.")
     if manifest.target:
         sentences.append(f"Its INT8 arithmetic was chosen for {manifest.target}; on other CPUs scores may differ.")
     return "\n".join(sentences)

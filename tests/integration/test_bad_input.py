@@ -41,6 +41,8 @@ def place(tmp_path: Path, tiny_encoder: Path, tiny_classifier: Path) -> Path:
     (tmp_path / "train.csv").write_text("review,label\nfine,good\ndull,bad\n")
     (tmp_path / "three.csv").write_text("text,label\nfine,0\ndull,1\nso,2\n")
     (tmp_path / "file").write_text("")
+    (tmp_path / "text.txt").write_text("the film was fine\n")
+    (tmp_path / "binary.txt").write_bytes(b"\x7fELF\0\0")
     other = tmp_path / "other-plan"
     other.mkdir()
     (other / "plan.digest").write_text("00000000\n")
@@ -49,6 +51,7 @@ def place(tmp_path: Path, tiny_encoder: Path, tiny_classifier: Path) -> Path:
 
 
 GLUE = ["--suite", "glue", "--tasks", "CoLA", "--data-dir", "glue", "--teacher", "encoder"]
+GENERAL = "distill:student=1x16x2x32:general_length=16"
 
 CASES = {
     "unknown method": (["--methods", "distil"], "unknown method 'distil': did you mean 'distill'?"),
@@ -67,6 +70,19 @@ CASES = {
     "bad columns": (["--methods", "prune", *GLUE, "--data-dir", "bad-columns"], "dev.tsv"),
     "bad encoding": (["--methods", "prune", *GLUE, "--data-dir", "bad-encoding"], "line 2"),
     "no rows": (["--methods", "prune", *GLUE, "--data-dir", "no-rows"], "dev.tsv"),
+    "corpus missing": (["--methods", f"{GENERAL}:corpus=absent.txt", *GLUE], "corpus=absent.txt: there is no such"),
+    "corpus nowhere": (["--methods", f"{GENERAL}:corpus=owner/name", *GLUE], "corpus=owner/name is neither a file"),
+    "corpus empty": (["--methods", f"{GENERAL}:corpus=file", *GLUE], "corpus=file holds no text"),
+    "corpus folder empty": (["--methods", f"{GENERAL}:corpus=empty", *GLUE], "corpus=empty is an empty folder"),
+    "corpus binary": (["--methods", f"{GENERAL}:corpus=binary.txt", *GLUE], "line 1 holds a zero byte"),
+    "no corpus": (["--methods", f"{GENERAL}:init=general", *GLUE], "init=general needs a text"),
+    "general with a fine-tuned teacher": (
+        ["--methods", f"{GENERAL}:corpus=text.txt", *GLUE[:-1], "classifier"], "classifier is fine-tuned already"
+    ),
+    "general student of other sizes": (
+        ["--methods", f"{GENERAL}:general_student=encoder", *GLUE], "is a 2x32x2x64 and the student"
+    ),
+    "cache budget": (["--methods", "distill:student=1x16x2x32:cache_gib=9999999", *GLUE], "lower cache_gib"),
     "no config": (["--methods", "prune", *GLUE[:-1], "empty"], "holds no config.json"),
     "other architecture": (["--methods", "prune", *GLUE[:-1], "gpt"], "gpt2"),
     "wrong number of labels": (

@@ -227,7 +227,7 @@ def test_another_family_is_refused(tiny_context: Context, as_artifact: AsArtifac
         ({"student": "huge"}, "student=huge is no geometry"),
         ({"student": "4x312x11x1200"}, "not a multiple of 11 heads"),
         ({"mapping": "sideways"}, "mapping=sideways is no layer mapping"),
-        ({"init": "zeros"}, "init=zeros is unknown: use auto, first-layers, layers, principal or random"),
+        ({"init": "zeros"}, "init=zeros is unknown: use auto, first-layers, general, layers, principal or random"),
         ({"attention_target": "logits"}, "attention_target=logits is unknown: use probabilities or scores"),
         ({"precision": "int8"}, "precision=int8 is unknown: use auto, bf16 or fp32"),
         ({"temperature": 0.0}, "temperature=0.0"),

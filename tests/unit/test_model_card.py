@@ -90,3 +90,17 @@ def test_somebodys_folder_is_not_published(folder: str, tmp_path: Path) -> None:
 )
 def test_relation(chain: str, relation: str) -> None:
     assert base_model_relation(chain) == relation
+
+
+def test_an_encoder_without_a_task_says_so(tmp_path: Path) -> None:
+    encoder = replace(MANIFEST, format="torch", task="", labels=(), chain="general-distill", target=None)
+    card = parsed(encoder, tmp_path)
+    assert card.data.pipeline_tag == "feature-extraction"
+    for words in (
+        "# general-distill\n",
+        "for any task",
+        "An encoder without a head.",
+        "import AutoModel, AutoTokenizer",
+    ):
+        assert words in card.text
+    assert "real number" not in card.text

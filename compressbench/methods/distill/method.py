@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,6 +15,15 @@ from compressbench.environment import native_precision
 from compressbench.errors import InvalidParameter, listed
 from compressbench.methods.augment.ingredient import AUGMENTED, ingredient_of
 from compressbench.methods.augment.settings import HIGHEST_COPIES, MASKED_LM, MODES
+from compressbench.methods.distill.general_start import (
+    GENERAL,
+    check_general,
+    check_general_student,
+    check_general_vocabulary,
+    general_fingerprints,
+    general_ingredient,
+)
+from compressbench.methods.distill.outputs_room import check_cache_room
 from compressbench.methods.distill.recipes import (
     RECIPES,
     DistillationRecipe,
@@ -31,7 +41,8 @@ from compressbench.tasks.task import Task
 
 WORDS = {
     "recipe": ("tinybert", "none", "pkd", "distilbert"),
-    "init": ("auto", "principal", "random", "layers", "first-layers"),
+    "init": ("auto", "principal", "random", "layers", "first-layers", "general"),
+    "general_init": ("principal", "random", "layers", "first-layers"),
     "attention_target": ("scores", "probabilities"),
     "precision": ("auto", "fp32", "bf16"),
     "augment_mode": MODES,
@@ -69,10 +80,11 @@ class Distill(Method):
     )
     student: str = parameter("tinybert4", help="tinybert4, tinybert6 or LAYERSxHIDDENxHEADSxFFN")
     mapping: str = parameter("uniform", help="uniform, top, bottom, or teacher layers such as 3-6-9-12")
-    init: Literal["auto", "principal", "random", "layers", "first-layers"] = parameter(
+    init: Literal["auto", "principal", "random", "layers", "first-layers", "general"] = parameter(
         AUTO,
         help="how the student begins: principal (the teacher's embeddings, narrowed), random, layers (copies of the "
-        "layers that the mapping names) or first-layers (of the first ones); auto: the recipe's",
+        "layers that the mapping names), first-layers (of the first ones) or general (a student that learned from "
+        "plain text); auto: the recipe's, or general where corpus or general_student is given",
     )
     temperature: float | Literal["auto"] = parameter(
         AUTO, help="of soft labels; auto: the recipe's, 1 for tinybert, 10 for pkd, 2 for distilbert"
@@ -132,6 +144,18 @@ class Distill(Method):
         "", help="word vectors in GloVe's text format, for words of several pieces; none: these stay as they are"
     )
     cache_gib: float = parameter(1.0, help="room for the teacher's outputs; rows beyond it are computed every epoch")
+    corpus: str = parameter(
+        "", help="plain text that a general student learns from: file, folder, or a data set's name on the hub"
+    )
+    general_student: str = parameter("", help="folder with a general student, instead of making one from a corpus")
+    general_init: Literal["principal", "random", "layers", "first-layers"] = parameter(
+        "principal", help="how the general student itself begins"
+    )
+    general_rows: int | Literal["all"] = parameter("all", help="rows of the corpus, from its beginning")
+    general_epochs: int = parameter(3, help="passes over these rows")
+    general_learning_rate: float = parameter(5e-5, help="highest of general distillation")
+    general_length: int = parameter(128, help="tokens of a row of the corpus")
+    general_seed: int = parameter(0, help="of the general student; a run's seeds share one")
 
     def __post_init__(self) -> None:
         if self.augment != 0 and not 2 <= self.augment <= HIGHEST_COPIES + 1:
@@ -159,9 +183,17 @@ class Distill(Method):
         for name in ("embedding_weight", "attention_weight", "hidden_weight", "beta", "cache_gib"):
             _check_not_negative(name, getattr(self, name))
         parse_layer_weights(self.layer_weights)
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)} | {"init": self.beginning}
         check_unused(self.rules, values, defaults={each.name: each.default for each in fields(self)})
         self._check_stages()
+        check_general(self)
+
+    @property
+    def beginning(self) -> str:
+        """`init`, or what stands behind ``auto``."""
+        if self.init == AUTO and (self.corpus or self.general_student):
+            return GENERAL
+        return str(self._told("init"))
 
     @property
     def rules(self) -> DistillationRecipe:
@@ -170,13 +202,14 @@ class Distill(Method):
 
     def resolved(self, *, task: Task) -> Self:
         """See `Method.resolved`; a recipe's own numbers go before the task's, and precision depends on the CPU."""
-        own = {name: value for name, value in self.rules.auto.items() if getattr(self, name) == AUTO}
+        usual = {**self.rules.auto, "init": self.beginning}
+        own = {name: value for name, value in usual.items() if getattr(self, name) == AUTO}
         method = Method.resolved(replace(self, **own), task=task)
         return replace(method, precision=native_precision()) if method.precision == AUTO else method
 
     def ingredients(self) -> Mapping[str, Method]:
-        """See `Method.ingredients`: the augmented rows, where they are asked for."""
-        return ingredient_of(
+        """See `Method.ingredients`: the augmented rows and the general student, where they are asked for."""
+        rows = ingredient_of(
             factor=self.augment,
             mode=self.augment_mode,
             mlm=self.mlm,
@@ -184,19 +217,32 @@ class Distill(Method):
             precision=self.precision,
             train_rows=self.train_rows,
         )
+        return {**rows, **general_ingredient(self)}
+
+    def check_files(self, *, offline: bool) -> None:  # noqa: ARG002 - ingredients ask the hub, this does not
+        """See `Method.check_files`: the cache must fit on the disk."""
+        check_cache_room(self.cache_gib)
+
+    def check_against(self, teacher: Path) -> None:
+        """See `Method.check_against`: a general student must number pieces as the teacher does."""
+        if self.beginning == GENERAL and self.general_student:
+            check_general_vocabulary(Path(self.general_student).expanduser(), teacher)
 
     def fingerprints(self) -> Mapping[str, str]:
         """See `Method.fingerprints`: files that nothing reads do not count."""
         rows = self.ingredients().get(AUGMENTED)
         if rows is not None:
-            return rows.fingerprints()
-        return {name: "" for name, usual in (("mlm", MASKED_LM), ("vectors", "")) if getattr(self, name) != usual}
+            return {**rows.fingerprints(), **general_fingerprints(self)}
+        unread = {name: "" for name, usual in (("mlm", MASKED_LM), ("vectors", "")) if getattr(self, name) != usual}
+        return {**unread, **general_fingerprints(self)}
 
     def check(self, source: Geometry) -> Geometry:
         """See `Method.check`: the mapping must fit both depths, and what is compared or copied both widths."""
         student = self._student_of(source)
         mapping = self._mapping_of(source)
         self._check_widths(student, source)
+        if self.beginning == GENERAL and self.general_student:
+            check_general_student(self.general_student, student=student)
         weights = parse_layer_weights(self.layer_weights)
         if weights is not None and len(weights) != student.layers:
             raise InvalidParameter(
@@ -260,7 +306,7 @@ class Distill(Method):
 
     def _check_widths(self, student: Geometry, source: Geometry) -> None:
         """Refuse a student of other widths than the teacher's where its layers are copied or its states compared."""
-        init, fitting = self._told("init"), f"use student={replace(source, layers=student.layers)}"
+        init, fitting = self.beginning, f"use student={replace(source, layers=student.layers)}"
         ours, theirs = ((each.hidden, each.heads, each.intermediate) for each in (student, source))
         if self._copied(student, source) and ours != theirs:
             who = f"init={init}" if self.init == init else f"recipe={self.recipe} begins with init={init}, which"
@@ -275,13 +321,11 @@ class Distill(Method):
             )
 
     def _copied(self, student: Geometry, source: Geometry) -> tuple[int, ...]:
-        return copied_layers(
-            self._told("init"), self.mapping, teacher_layers=source.layers, student_layers=student.layers
-        )
+        return copied_layers(self.beginning, self.mapping, teacher_layers=source.layers, student_layers=student.layers)
 
     def _mapping_of(self, source: Geometry) -> LayerMapping:
         """The mapping, empty where the recipe asks for none."""
-        if "mapping" in unused_parameters(self.rules, self.init):
+        if "mapping" in unused_parameters(self.rules, self.beginning):
             return LayerMapping(attention=(), hidden=())
         student_layers = parse_student(self.student).layers
         return layer_mapping(self.mapping, teacher_layers=source.layers, student_layers=student_layers)

@@ -112,7 +112,7 @@ def copied_layers(init: str, mapping: str, *, teacher_layers: int, student_layer
 def unused_parameters(recipe: DistillationRecipe, init: str) -> tuple[str, ...]:
     """Parameters that mean nothing in `recipe` when the student begins by `init`."""
     told = recipe.auto["init"] if init == "auto" else init
-    uses_mapping = recipe.learns_layers or recipe.beside_answers == "patience" or told == "layers"
+    uses_mapping = recipe.learns_layers or recipe.beside_answers == "patience" or told in ("layers", "general")
     return recipe.unused if uses_mapping else (*recipe.unused, "mapping")
 
 

@@ -69,6 +69,19 @@ def new_student(
     return student, projections
 
 
+def fit_projections(student: BertForSequenceClassification, teacher: PreTrainedModel, projections: Projections) -> None:
+    """Fit W_e to the two models' embeddings of a sample of pieces; W_h begins as the same map."""
+    ours, theirs = student.bert.embeddings, teacher.base_model.embeddings
+    sample = torch.linspace(0, theirs.word_embeddings.num_embeddings - 1, 64 * 64).long().view(64, 64)
+    sample = sample[torch.randperm(64)][:, : ours.position_embeddings.num_embeddings]
+    was_training = ours.training
+    ours.eval()
+    with torch.no_grad():
+        projections.embedding.copy_(least_squares(ours(sample).flatten(0, 1), theirs(sample).flatten(0, 1)))
+        projections.hidden.copy_(projections.embedding)  # the residual stream carries the embeddings upwards
+    ours.train(was_training)
+
+
 def principal_basis(matrix: Tensor, *, count: int) -> Tensor:
     """`count` orthonormal directions [width, count] that hold the most of the rows of `matrix`, mixed by a rotation.
 
@@ -95,13 +108,7 @@ def _start_from_principal_directions(
         basis = principal_basis(theirs.word_embeddings.weight, count=width)
     for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
         getattr(ours, name).weight.copy_(getattr(theirs, name).weight @ basis)
-    sample = torch.linspace(0, theirs.word_embeddings.num_embeddings - 1, 64 * 64).long().view(64, 64)
-    sample = sample[torch.randperm(64)][:, : ours.position_embeddings.num_embeddings]
-    was_training = ours.training
-    ours.eval()
-    projections.embedding.copy_(least_squares(ours(sample).flatten(0, 1), theirs(sample).flatten(0, 1)))
-    ours.train(was_training)
-    projections.hidden.copy_(projections.embedding)  # the residual stream carries the embeddings upwards
+    fit_projections(student, teacher, projections)
 
 
 def _start_from_layers(

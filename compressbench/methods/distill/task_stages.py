@@ -18,6 +18,8 @@ from compressbench.methods.augment.ingredient import AUGMENTED, augmented_rows
 from compressbench.methods.dev_scores import watching
 from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, learn_answers
 from compressbench.methods.distill.attention_record import use_recording_attention
+from compressbench.methods.distill.general_stage import start_from_general
+from compressbench.methods.distill.general_start import GENERAL, check_general_vocabulary, general_folder
 from compressbench.methods.distill.loop import LossWeights, learn_layers
 from compressbench.methods.distill.recipes import parse_layer_weights
 from compressbench.methods.distill.student import Projections, new_student
@@ -72,6 +74,10 @@ def distill_task(
             "give rows with a label column, or alpha=1"
         )
     model, projections = new_student(teacher, student, init=method.init, dropout=float(method.dropout), copied=copied)
+    if method.beginning == GENERAL:
+        folder = general_folder(method, context)
+        check_general_vocabulary(folder, source.path)
+        start_from_general(model, teacher, projections, folder)
     work = TaskDistillation(
         method=method,
         source=source,

@@ -5,20 +5,19 @@ The teacher is frozen, so later epochs read what the first computed. A row's map
 0.8 MiB for 64. Rows beyond the budget, the longest ones, go through the teacher again each time.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from compressbench.errors import BadInput
 from compressbench.methods.distill.frozen_teacher import STORED, FrozenTeacher, LayerOutputs, WantedLayers
+from compressbench.methods.distill.outputs_room import GIB, cache_folder, fits_in_memory
 from compressbench.methods.training import to_tensors
 from compressbench.prediction import EncodedRows, batches_by_length
 from compressbench.progress import Progress
@@ -26,11 +25,8 @@ from compressbench.units import format_mib
 
 __all__ = ["GIB", "LayerOutputs", "TeacherOutputs", "WantedLayers"]
 
-GIB = 1024**3
 PASS_TOKENS = 2048
 """Tokens of one forward pass of the teacher: enough to keep two cores busy, few enough to stay in their caches."""
-MEMORY_SHARE = 4
-"""The cache is held in memory up to one part in this many of what is free, else in a file."""
 
 
 class TeacherOutputs:
@@ -141,10 +137,9 @@ class TeacherOutputs:
     def _allocate(self, count: int) -> Tensor:
         """`count` numbers, in memory where there is plenty, else in a file that goes when the cache does."""
         size_bytes = count * STORED.itemsize
-        if size_bytes <= psutil.virtual_memory().available // MEMORY_SHARE:
+        if fits_in_memory(size_bytes):
             return torch.empty(count, dtype=STORED)
-        folder = Path(tempfile.gettempdir())
-        free_bytes = shutil.disk_usage(folder).free
+        folder, free_bytes = cache_folder()
         if size_bytes > free_bytes:
             raise BadInput(
                 f"the cache of teacher outputs needs {format_mib(size_bytes)} MiB and {folder} has "
