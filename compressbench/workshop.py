@@ -23,12 +23,16 @@ from compressbench.progress import Progress
 from compressbench.reporting.model_card import model_card
 from compressbench.tasks.data import TaskData
 from compressbench.tasks.synthetic import SYNTHETIC_TASKS, synthetic_rows
-from compressbench.tasks.task import Rows
+from compressbench.tasks.task import Rows, Task
 from compressbench.teacher import TeacherSource
 
 TRUNK_SEED = 0  # the generated pretrained teacher is a given, like any other: a run's seeds do not change it
 IMPORT_REVISION = 1
 NO_ROWS = Rows(first=(), second=None, labels=None)
+NO_DATA = TaskData(
+    Task(name="", suite="own", text_columns=("text",), labels=(), metrics=()), lambda _: NO_ROWS, (), "nowhere"
+)
+"""For what is made without a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,13 @@ class Workshop:
             source = self.as_onnx(source)
         return self._make(
             *self._planned(method, source, data, seed=seed, teacher=teacher, chain=chain, pretrained=pretrained)
+        )
+
+    def ingredient(self, method: Method, *, pretrained: TeacherSource) -> Artifact:
+        """An ingredient that reads no rows and starts from the pretrained teacher, made for its own sake."""
+        source = self.source_model(pretrained)
+        return self._make(
+            *self._planned(method, source, NO_DATA, seed=0, teacher=None, chain=method.name, pretrained=pretrained)
         )
 
     def _planned(

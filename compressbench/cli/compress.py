@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compressbench.cli.options import PATH, data_options, machine_options
+from compressbench.cli.options import PATH, data_options, machine_options, plan_options
+from compressbench.progress import choose_progress
 
 if TYPE_CHECKING:
     from compressbench.artifacts.artifact import Artifact
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 @machine_options
 @click.option("--source", help="Artifact or classifier folder that the first method compresses; default: the teacher.")
 @click.option("--seeds", help="The seed; default 1.")
+@click.option("--ingredient", help="Make only this ingredient of the method, such as distill's general student.")
 @click.option("--to", type=PATH, required=True, help="New or empty folder for the artifact.")
 def compress_command(**values: Any) -> int:
     r"""Make one artifact and measure nothing.
 
     \b
     compressbench compress distill+quant-qdq --task CoLA --data-dir GLUE --teacher DIR --to student
+    compressbench compress distill:corpus=wiki.txt --ingredient general --teacher DIR --to general-student
     """
     from compressbench.cli.setting import check_empty, open_setting
     from compressbench.errors import BadInput
@@ -38,6 +41,8 @@ def compress_command(**values: Any) -> int:
 
     chain = parse_chain(values["chain"])
     check_empty(values["to"])
+    if values["ingredient"]:
+        return _make_ingredient(chain, values)
     own_labels = None
     if values["train"] and values["teacher"]:
         own_labels = inspect_teacher(values["teacher"], offline=values["offline"]).labels
@@ -52,6 +57,37 @@ def compress_command(**values: Any) -> int:
     _copy_whole(artifact.path, values["to"])
     made = artifact.manifest
     click.echo(f"{values['to']}: {made.chain} on {setting.data.task.name}, {made.format}, key {made.key}")
+    return 0
+
+
+def _make_ingredient(chain: Chain, values: dict[str, Any]) -> int:
+    """Only what a method needs beforehand, where that is the same for every task.
+
+    Raises:
+        BadInput: If there is no such ingredient, or it cannot be made by itself.
+    """
+    from compressbench.cli.setting import open_workshop
+    from compressbench.errors import BadInput, listed
+    from compressbench.options import Options
+    from compressbench.plan_parts import check_chain
+    from compressbench.teacher import inspect_teacher
+
+    name, (method, *others) = values["ingredient"], chain
+    if others:
+        raise BadInput(f"--ingredient {name} is one method's: name that method alone, without +{others[0].name}")
+    if name not in method.ingredients():
+        known = listed(method.ingredients(), last="and") if method.ingredients() else "none with these parameters"
+        raise BadInput(f"{method.name} has no ingredient {name!r}: it has {known}")
+    if method.ingredients()[name].reads_rows:
+        raise BadInput(f"--ingredient {name} is made from a task's rows: it comes with what needs it")
+    if not values["teacher"]:
+        raise BadInput(f"--ingredient {name} starts from a pretrained encoder: name it by --teacher NAME or DIR")
+    pretrained = inspect_teacher(values["teacher"], offline=values["offline"])
+    check_chain(chain, pretrained.geometry, teacher=pretrained, offline=values["offline"])
+    workshop = open_workshop(Options(**plan_options(values)), choose_progress())
+    artifact = workshop.ingredient(method.ingredients()[name], pretrained=pretrained)
+    _copy_whole(artifact.path, values["to"])
+    click.echo(f"{values['to']}: {artifact.manifest.chain}, key {artifact.key}")
     return 0
 
 

@@ -37,17 +37,29 @@ def open_setting(values: Mapping[str, Any], *, label_names: tuple[str, ...] | No
         BadInput: If no task is named, or an option is of no use.
     """
     options = Options(**plan_options(values))
-    threads = check_threads(options.threads)
     for name in options.runtimes:
         runtime_named(name)
     progress = choose_progress()
+    workshop = open_workshop(options, progress)
     return Setting(
         data=open_data(values, options, label_names=label_names),
-        workshop=Workshop(
-            store=open_store(), threads=threads, device=resolve_device(options.device), progress=progress
-        ),
+        workshop=workshop,
         options=options,
         shapes=tuple(dict.fromkeys(parse_shape(text) for text in options.shapes)),
+        progress=progress,
+    )
+
+
+def open_workshop(options: Options, progress: Progress) -> Workshop:
+    """A workshop over the user's store.
+
+    Raises:
+        BadInput: If threads or device are not to be had.
+    """
+    return Workshop(
+        store=open_store(),
+        threads=check_threads(options.threads),
+        device=resolve_device(options.device),
         progress=progress,
     )
 
