@@ -53,6 +53,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def augmentation(session: nox.Session) -> None:
+    """Augmentation against the authors' loop: `nox -s augmentation -- --mlm DIR --vectors FILE --data-dir GLUE`."""
+    install(session)
+    session.run("python", "benchmarks/augmentation_speed.py", *session.posargs)
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Artifacts open in optimum-onnx, which pins an older transformers and so lives in its own environment."""
     artifact = session.posargs[0] if session.posargs else None

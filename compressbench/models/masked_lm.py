@@ -43,7 +43,7 @@ def find_masked_lm(source: str, *, offline: bool = False) -> MaskedLm:
     """
     info = inspect_model(source, offline=offline)
     if info.model_type != "bert":
-        raise BadInput(f"--mlm {source} is of type {info.model_type}: use a masked language model of type bert")
+        raise BadInput(f"{source} is of type {info.model_type}: use a masked language model of type bert")
     shapes = tensor_shapes(info.path)
     for name in HEAD_TENSORS:
         older = name

@@ -9,7 +9,9 @@ PLOT_WORDS = ("play", "plot", "actor", "scene", "un", "##kind", "##er", ",", "."
 PIECES = (*SPECIAL_TOKENS, *FILLERS, *GOOD_WORDS, *BAD_WORDS, *PLOT_WORDS)
 
 
-def make_masked_lm(folder: Path, *, has_head: bool = True, positions: int = 64, extra_pieces: int = 0) -> Path:
+def make_masked_lm(
+    folder: Path, *, has_head: bool = True, positions: int = 64, extra_pieces: int = 0, spread: float = 0.5
+) -> Path:
     """Write a random 2x32x2x64 BERT with (or without) its masked-LM head, and a WordPiece tokenizer."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -20,7 +22,7 @@ def make_masked_lm(folder: Path, *, has_head: bool = True, positions: int = 64, 
     folder.mkdir(parents=True, exist_ok=True)
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=positions, initializer_range=0.5,
+        max_position_embeddings=positions, initializer_range=spread,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(0)

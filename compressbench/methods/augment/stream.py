@@ -13,7 +13,7 @@ import numpy as np
 from compressbench.environment import major_minor
 from compressbench.errors import BadInput
 from compressbench.methods.augment.candidates import CandidateSource, open_candidate_source
-from compressbench.methods.augment.copies import draw_copies, row_key
+from compressbench.methods.augment.copies import Candidates, draw_copies, row_key
 from compressbench.methods.augment.journal import ResumableFile
 from compressbench.methods.augment.row_file import RowLayout
 from compressbench.methods.augment.settings import AugmentSettings
@@ -96,26 +96,38 @@ def augment_rows(
         device=device,
     )
     file = ResumableFile(to, digest=augmentation.digest(rows, layout))
-    with file.opened() as standing, progress.stage(f"augment {name}", total=len(rows)) as advance:
+    with file.opened() as standing:
         counts = dict.fromkeys(("rows", "written", "words", "unknown"), 0) | dict(standing)
         seen = SeenRows(row_key(row) for row in texts)
         if counts["written"]:
-            seen.add(row_key(row) for row, _ in _so_far(layout, file.partial, counts["written"]))
-            advance(counts["rows"])
-        for start, chunk in chunks(texts, source, begin=counts["rows"]):
-            found = source.of([sentence for row in chunk for sentence in row])
-            lines = [layout.header] if start == 0 else []
-            for place, row in enumerate(chunk, start=start):
-                rng = np.random.default_rng((augmentation.seed, place))
-                copies = draw_copies(row, [found[each.text] for each in row], settings=augmentation.settings, rng=rng)
-                new = seen.added(copies)
-                lines += [layout.line(each, rows.labels[place]) for each in (texts[place], *new)]
-                counts["written"] += 1 + len(new)
-                _count_words(counts, row, found)
-            counts["rows"] += len(chunk)
-            file.append("".join(lines), counts=counts)
-            advance(len(chunk))
+            seen.add(row_key(row) for row, _ in layout.read(file.partial))
+        drawing = _Drawing(rows=texts, labels=rows.labels, layout=layout, augmentation=augmentation, seen=seen)
+        with progress.stage(f"augment {name}", total=len(rows) - counts["rows"]) as advance:
+            for start, chunk in chunks(texts, source, begin=counts["rows"]):
+                found = source.of([sentence for row in chunk for sentence in row])
+                lines = [line for place, row in enumerate(chunk, start) for line in drawing.lines(place, row, found)]
+                _count(counts, chunk, found, written=len(lines))
+                file.append("".join([layout.header, *lines] if start == 0 else lines), counts=counts)
+                advance(len(chunk))
     return counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """Draws the copies of one row after the other."""
+
+    rows: Sequence[tuple[str, ...]]
+    labels: np.ndarray
+    layout: RowLayout
+    augmentation: Augmentation
+    seen: SeenRows
+
+    def lines(self, place: int, row: Sequence[Sentence], found: Mapping[str, Candidates]) -> list[str]:
+        """The row at `place` and those of its copies that are new."""
+        rng = np.random.default_rng((self.augmentation.seed, place))
+        candidates = [found[sentence.text] for sentence in row]
+        copies = draw_copies(row, candidates, settings=self.augmentation.settings, rng=rng)
+        return [self.layout.line(each, self.labels[place]) for each in (self.rows[place], *self.seen.added(copies))]
 
 
 class SeenRows:
@@ -175,18 +187,16 @@ def chunks(
             start = end
 
 
-def _count_words(counts: dict[str, int], row: Sequence[Sentence], found: Mapping[str, Sequence[Sequence[str]]]) -> None:
-    for sentence in row:
+def _count(
+    counts: dict[str, int], chunk: Sequence[Sequence[Sentence]], found: Mapping[str, Candidates], *, written: int
+) -> None:
+    """Add a chunk to the counts."""
+    counts["rows"] += len(chunk)
+    counts["written"] += written
+    for sentence in (each for row in chunk for each in row):
+        options = zip(sentence.words, found[sentence.text], strict=True)
         counts["words"] += len(sentence.words)
-        counts["unknown"] += sum(
-            not options and not word.is_single_piece
-            for word, options in zip(sentence.words, found[sentence.text], strict=True)
-        )
-
-
-def _so_far(layout: RowLayout, path: Path, count: int) -> Iterator[tuple[tuple[str, ...], float]]:
-    for _, row in zip(range(count), layout.read(path), strict=False):
-        yield row
+        counts["unknown"] += sum(not words and not word.is_single_piece for word, words in options)
 
 
 def _hash(key: str) -> int:
