@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from compressbench.__main__ import main
+from tests.unit.masked_lm_folder import make_masked_lm, write_vectors
 
 PLANS = sorted((Path(__file__).parents[2] / "benchmarks" / "plans").glob("*.toml"))
 ROWS = {
@@ -31,6 +32,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
         ]
         for split in ("train", "dev"):
             (folder / "glue" / task / f"{split}.tsv").write_text(HEADERS[task] + "".join(lines))
+    make_masked_lm(folder / "glue" / "masked-lm")
+    write_vectors(folder / "glue" / "glove.txt")
     encoder = folder / "encoder"
     encoder.mkdir()
     config = {
@@ -46,7 +49,9 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
 
 
 def test_there_are_plans() -> None:
-    assert {"mapping.toml", "recipes.toml", "ablation_losses.toml", "initialisation.toml"} <= {p.name for p in PLANS}
+    assert {"mapping.toml", "recipes.toml", "ablation_losses.toml", "initialisation.toml"} | {"augmentation.toml"} <= {
+        p.name for p in PLANS
+    }
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
