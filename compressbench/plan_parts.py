@@ -1,6 +1,5 @@
 """The parts of a plan, each read from `Options` and checked: methods, data, teachers, seeds, threads, device."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +84,12 @@ def read_methods(
 
     ``finetune`` alone, with or without parameters, says how the baseline is made; it adds no row.
     """
-    for name, values in parameters.items():
-        make_method(name, dict(values))
+    chains = parse_methods(texts, parameters)
+    for name in parameters.keys() - {method.name for chain in chains for method in chain}:
+        make_method(name, dict(parameters[name]))  # nobody reads it, and yet a wrong one is a mistake
     finetune = make_method("finetune", dict(parameters.get("finetune", {})))
     lines: dict[str, MethodLine] = {}
-    for typed, parsed in zip(split_methods(texts), parse_methods(texts), strict=True):
-        chain = tuple(_with_parameters(method, parameters) for method in parsed)
+    for typed, chain in zip(split_methods(texts), chains, strict=True):
         if [method.name for method in chain] == ["finetune"]:
             finetune = chain[0]
         else:
@@ -203,13 +202,3 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _with_parameters(method: Method, parameters: Mapping[str, Mapping[str, Any]]) -> Method:
-    """The method with the plan's values wherever the chain left the default."""
-    values = {
-        each.name: getattr(method, each.name)
-        for each in dataclasses.fields(method)  # type: ignore[arg-type]
-        if getattr(method, each.name) != each.default
-    }
-    return make_method(method.name, {**parameters.get(method.name, {}), **values})

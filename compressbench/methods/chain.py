@@ -11,8 +11,9 @@ import math
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal
 
 from compressbench.errors import BadInput, ChainMismatch, InvalidParameter, UnknownName, listed
@@ -20,6 +21,8 @@ from compressbench.methods.method import Method
 from compressbench.registry import method_named
 
 Chain = tuple[Method, ...]
+Parameters = Mapping[str, Mapping[str, Any]]
+"""By method and then by parameter."""
 VALUE_PATTERN = re.compile(r"[^,:+=\s]+")
 
 
@@ -35,8 +38,12 @@ def split_methods(texts: Sequence[str]) -> list[str]:
     return chains
 
 
-def parse_methods(texts: Sequence[str]) -> tuple[Chain, ...]:
+def parse_methods(texts: Sequence[str], parameters: Parameters = MappingProxyType({})) -> tuple[Chain, ...]:
     """Read one or several ``--methods`` values, chain by chain in order.
+
+    Args:
+        texts: The values.
+        parameters: By method, values for what the text leaves out.
 
     Raises:
         BadInput: If nothing is named, or a chain is not of the grammar.
@@ -44,12 +51,12 @@ def parse_methods(texts: Sequence[str]) -> tuple[Chain, ...]:
         InvalidParameter: If a value is not of the parameter's type or range.
         ChainMismatch: If a method cannot take what the one before it makes.
     """
-    return tuple(parse_chain(spelled) for spelled in split_methods(texts))
+    return tuple(parse_chain(spelled, parameters) for spelled in split_methods(texts))
 
 
-def parse_chain(text: str) -> Chain:
-    """Read one chain, ``distill:mapping=top+quant-qdq``; see `parse_methods` for what is raised."""
-    chain = tuple(_parse_method(part, chain=text) for part in text.split("+"))
+def parse_chain(text: str, parameters: Parameters = MappingProxyType({})) -> Chain:
+    """Read one chain, ``distill:mapping=top+quant-qdq``; see `parse_methods` for the rest."""
+    chain = tuple(_parse_method(part, parameters, chain=text) for part in text.split("+"))
     check_formats(chain)
     return chain
 
@@ -141,7 +148,7 @@ def describe_type(annotation: Any) -> str:
     return {bool: "true or false", int: "a whole number", float: "a finite number"}.get(annotation, "text")
 
 
-def _parse_method(text: str, *, chain: str) -> Method:
+def _parse_method(text: str, parameters: Parameters, *, chain: str) -> Method:
     name, *assignments = text.split(":")
     if not name:
         raise BadInput(f"the chain {chain!r} has an empty method: write it as distill+quant-qdq")
@@ -153,7 +160,7 @@ def _parse_method(text: str, *, chain: str) -> Method:
         if key in values:
             raise BadInput(f"{text!r} gives {key} twice: keep one")
         values[key] = value
-    return make_method(name, values)
+    return make_method(name, {**parameters.get(name, {}), **values})
 
 
 def _spell_value(value: Any) -> str:

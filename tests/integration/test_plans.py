@@ -23,7 +23,7 @@ HEADERS["RTE"] = "index\tsentence1\tsentence2\tlabel\n"
 
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: Path) -> Path:
-    """A folder with `glue`, which also holds what plans name by {data_dir}, and an `encoder` of BERT-Base's sizes."""
+    """A folder with an `encoder` of BERT-Base's sizes, and `glue`, which holds what plans name by {data_dir} too."""
     folder = tmp_path_factory.mktemp("plans")
     for task, line in ROWS.items():
         (folder / "glue" / task).mkdir(parents=True)
@@ -32,6 +32,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
         ]
         for split in ("train", "dev"):
             (folder / "glue" / task / f"{split}.tsv").write_text(HEADERS[task] + "".join(lines))
+    (folder / "glue" / "corpus.txt").write_text("The books slept. A book slept well.\n" * 200)
     make_masked_lm(folder / "glue" / "masked-lm")
     write_vectors(folder / "glue" / "glove.txt")
     encoder = folder / "encoder"
@@ -49,9 +50,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
 
 
 def test_there_are_plans() -> None:
-    assert {"mapping.toml", "recipes.toml", "ablation_losses.toml", "initialisation.toml"} | {"augmentation.toml"} <= {
-        p.name for p in PLANS
-    }
+    ours = {"mapping", "recipes", "ablation_losses", "ablation_procedures", "initialisation", "augmentation"}
+    assert ours <= {path.stem for path in PLANS}
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
@@ -59,13 +59,14 @@ def test_a_plan_is_understood(
     plan: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(stand_ins)
+    before = sorted(stand_ins.rglob("*"))
     code = main(["run", "--plan", str(plan), "--data-dir", "glue", "--teacher", "encoder", "--offline", "--dry-run"])
     shown = capsys.readouterr().err
     assert code == 0, shown
     content = tomllib.loads(plan.read_text())
     cells = len(content["methods"]) * len(content["tasks"]) * len(content.get("seeds", [1]))
     assert f"{cells} cells into" in " ".join(shown.split())
-    assert sorted(path.name for path in stand_ins.iterdir()) == ["encoder", "glue"]
+    assert sorted(stand_ins.rglob("*")) == before
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)

@@ -132,3 +132,12 @@ def test_value_of_the_annotated_type(text: str, annotation: Any, value: Any) -> 
 def test_value_of_another_type_is_refused(text: str, annotation: Any) -> None:
     with pytest.raises(ValueError, match=text):
         parse_value(text, annotation)
+
+
+def test_values_given_apart_fill_what_the_text_leaves_out_before_anything_is_checked() -> None:
+    (method,) = parse_chain("distill:recipe=pkd:beta=10", {"distill": {"beta": 500.0, "alpha": 0.2}})
+    assert spell([method]) == "distill:alpha=0.2:beta=10.0:recipe=pkd"
+    (method,) = parse_chain("distill:init=general", {"distill": {"corpus": "a folder/wiki.txt"}})
+    assert method.corpus == "a folder/wiki.txt"
+    with pytest.raises(InvalidParameter, match="init=general needs a text"):
+        parse_chain("distill:init=general", {"prune": {"amount": 0.1}})
