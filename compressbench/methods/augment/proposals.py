@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BertForMaskedLM
 
 from compressbench.methods.augment.settings import Mode
@@ -48,7 +50,7 @@ class Proposer:
         precision: str = "fp32",
         device: str = "cpu",
     ) -> None:
-        """Move the model to `device`; with ``bf16`` its encoder's matrices are stored in 16 bit, the head stays fp32.
+        """Take the model apart; with ``bf16`` its encoder's matrices are stored in 16 bit, the head stays fp32.
 
         Args:
             model: In eval mode; changed in place.
@@ -60,8 +62,10 @@ class Proposer:
             device: ``cpu`` or ``cuda``.
         """
         self._model = model.to(device).eval()
+        *below, self._last = model.bert.encoder.layer
+        model.bert.encoder.layer = nn.ModuleList(below)
         if precision == "bf16":
-            for module in self._model.bert.modules():
+            for module in (*self._model.bert.modules(), *self._last.modules()):
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)
         self._not_words = torch.from_numpy(~words).to(device)
@@ -120,9 +124,9 @@ class Proposer:
                     attention_mask=self._tensor(mask),
                     token_type_ids=self._tensor(types),
                 ).last_hidden_state
+                masked = last_layer_at(self._last, hidden, at, mask=self._tensor(mask).bool())
             # Only the masked places go through the head, and in fp32: a 16-bit score would tie among thousands.
-            masked = hidden[torch.arange(len(blanks), device=self._device), at].float()
-            scores = self._model.cls(masked).masked_fill_(self._not_words, -torch.inf)
+            scores = self._model.cls(masked.float()).masked_fill_(self._not_words, -torch.inf)
             best: np.ndarray = scores.topk(self._count, dim=-1).indices.sort(dim=-1).values.cpu().numpy()
         return best
 
@@ -133,8 +137,34 @@ class Proposer:
         first = [self._special.cls, *masked, self._special.sep]
         return first, [*blank.pieces, self._special.sep] if self._is_paired else []
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+    def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
+
+
+def last_layer_at(layer: nn.Module, hidden: Tensor, at: Tensor, *, mask: Tensor) -> Tensor:
+    """A BERT layer's output at one place a row: every place is attended to, but one asks and passes the FFN.
+
+    That leaves out five sixths of the layer's products, a fourteenth of BERT-Base's.
+
+    Args:
+        layer: A `BertLayer`.
+        hidden: [batch, tokens, width].
+        at: int64 [batch], the place.
+        mask: bool [batch, tokens], True where there is a token.
+
+    Returns:
+        [batch, width].
+    """
+    attention: Any = layer.attention.self  # type: ignore[union-attr]
+    asking = hidden[torch.arange(len(at), device=at.device), at][:, None]
+    query, key, value = (
+        project(states).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        for project, states in ((attention.query, asking), (attention.key, hidden), (attention.value, hidden))
+    )
+    context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
+    attended = layer.attention.output(context.transpose(1, 2).flatten(2), asking)  # type: ignore[operator, union-attr]
+    output: Tensor = layer.output(layer.intermediate(attended), attended)  # type: ignore[operator]
+    return output[:, 0]
 
 
 def _by_length(lengths: np.ndarray, *, batch_tokens: int) -> list[np.ndarray]:
