@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter, MethodFailed
 from compressbench.methods.distill import Distill, task_stages
-from compressbench.methods.distill import method as method_module
 from compressbench.methods.distill.loop import LossWeights, weighted_terms
+from compressbench.methods.distill.parameter_checks import WORDS
 from compressbench.methods.distill.task_stages import wanted_layers
 from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
 from compressbench.methods.method import Context
@@ -270,7 +270,7 @@ def test_a_bad_value_is_refused_by_name(parameters: dict[str, Any], words: str) 
 
 def test_the_words_a_parameter_takes_are_those_of_its_type() -> None:
     hints = typing.get_type_hints(Distill)
-    assert {name: typing.get_args(hints[name]) for name in method_module.WORDS} == method_module.WORDS
+    assert {name: typing.get_args(hints[name]) for name in WORDS} == WORDS
 
 
 def test_students_geometry_takes_the_teachers_vocabulary() -> None:

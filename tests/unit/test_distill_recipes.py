@@ -14,7 +14,6 @@ from torch.nn import functional
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.distill import Distill
-from compressbench.methods.distill import method as method_module
 from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, answer_losses, beside_loss
 from compressbench.methods.distill.recipes import RECIPES, copied_layers, parse_layer_weights, unused_parameters
 from compressbench.methods.distill.task_stages import wanted_layers
@@ -134,10 +133,6 @@ def test_rows_without_labels_are_refused_where_labels_are_learned(
         BadInput, match=r"rows of tiny have no labels, and alpha=0\.5 learns from them: give .* or alpha=1"
     ):
         taught(tiny_classifier, context, as_artifact, recipe="pkd")
-
-
-def test_the_words_of_the_parameter_are_the_recipes() -> None:
-    assert method_module.WORDS["recipe"] == tuple(RECIPES)
 
 
 @pytest.mark.parametrize(("recipe", "name"), UNUSED, ids=[f"{recipe.name}-{name}" for recipe, name in UNUSED])

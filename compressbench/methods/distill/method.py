@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -12,9 +11,8 @@ from typing import Any, ClassVar, Literal, Self
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.environment import native_precision
-from compressbench.errors import InvalidParameter, listed
 from compressbench.methods.augment.ingredient import AUGMENTED, ingredient_of
-from compressbench.methods.augment.settings import HIGHEST_COPIES, MASKED_LM, MODES
+from compressbench.methods.augment.settings import MASKED_LM
 from compressbench.methods.distill.general_start import (
     GENERAL,
     check_general,
@@ -24,30 +22,19 @@ from compressbench.methods.distill.general_start import (
     general_ingredient,
 )
 from compressbench.methods.distill.outputs_room import check_cache_room
+from compressbench.methods.distill.parameter_checks import check_fit, check_stages, check_values
 from compressbench.methods.distill.recipes import (
     RECIPES,
     DistillationRecipe,
-    check_unused,
     copied_layers,
-    parse_layer_weights,
     unused_parameters,
 )
-from compressbench.methods.fitted import check_count, check_positive, check_share
 from compressbench.methods.method import AUTO, Compressed, Context, Method, parameter
 from compressbench.models.geometry import Geometry, parse_student
-from compressbench.numerics.layer_mapping import LayerMapping, check_strategy, layer_mapping
+from compressbench.numerics.layer_mapping import LayerMapping, layer_mapping
 from compressbench.registry import register
 from compressbench.tasks.task import Task
 
-WORDS = {
-    "recipe": ("tinybert", "none", "pkd", "distilbert"),
-    "init": ("auto", "principal", "random", "layers", "first-layers", "general"),
-    "general_init": ("principal", "random", "layers", "first-layers"),
-    "attention_target": ("scores", "probabilities"),
-    "precision": ("auto", "fp32", "bf16"),
-    "augment_mode": MODES,
-}
-"""Parameters that are one of a few words; the annotations below say the same."""
 UNTAUGHT = (
     "its classifier learned nothing (prediction_epochs=0), so its answers are by chance; "
     "train on from it with distill+finetune"
@@ -158,34 +145,8 @@ class Distill(Method):
     general_seed: int = parameter(0, help="of the general student; a run's seeds share one")
 
     def __post_init__(self) -> None:
-        if self.augment != 0 and not 2 <= self.augment <= HIGHEST_COPIES + 1:
-            raise InvalidParameter(
-                f"augment={self.augment} is no factor: use 2 to {HIGHEST_COPIES + 1}, such as 30 for 30 rows of each, "
-                "or 0 for none"
-            )
-        parse_student(self.student)
-        check_strategy(self.mapping)
-        for name, words in WORDS.items():
-            if getattr(self, name) not in words:
-                raise InvalidParameter(f"{name}={getattr(self, name)} is unknown: use {listed(words)}")
-        for name in ("batch_size", "train_rows", "prune_epochs"):
-            check_count(name, getattr(self, name))
-        for name in ("intermediate_epochs", "prediction_epochs"):
-            if getattr(self, name) != 0:
-                check_count(name, getattr(self, name))
-        for name in ("temperature", "learning_rate", "prediction_learning_rate"):
-            check_positive(name, getattr(self, name))
-        check_share("prune_amount", self.prune_amount)
-        if self.dropout != AUTO:
-            check_share("dropout", self.dropout)
-        if self.alpha != AUTO and not 0 <= self.alpha <= 1:
-            raise InvalidParameter(f"alpha={self.alpha} is no share: use a number from 0 to 1, such as 0.5")
-        for name in ("embedding_weight", "attention_weight", "hidden_weight", "beta", "cache_gib"):
-            _check_not_negative(name, getattr(self, name))
-        parse_layer_weights(self.layer_weights)
-        values = {each.name: getattr(self, each.name) for each in fields(self)} | {"init": self.beginning}
-        check_unused(self.rules, values, defaults={each.name: each.default for each in fields(self)})
-        self._check_stages()
+        check_values(self)
+        check_stages(self)
         check_general(self)
 
     @property
@@ -193,7 +154,7 @@ class Distill(Method):
         """`init`, or what stands behind ``auto``."""
         if self.init == AUTO and (self.corpus or self.general_student):
             return GENERAL
-        return str(self._told("init"))
+        return str(self.told("init"))
 
     @property
     def rules(self) -> DistillationRecipe:
@@ -239,26 +200,9 @@ class Distill(Method):
     def check(self, source: Geometry) -> Geometry:
         """See `Method.check`: the mapping must fit both depths, and what is compared or copied both widths."""
         student = self._student_of(source)
-        mapping = self._mapping_of(source)
-        self._check_widths(student, source)
+        check_fit(self, student, source, mapping=self.mapping_of(source))
         if self.beginning == GENERAL and self.general_student:
             check_general_student(self.general_student, student=student)
-        weights = parse_layer_weights(self.layer_weights)
-        if weights is not None and len(weights) != student.layers:
-            raise InvalidParameter(
-                f"layer_weights={self.layer_weights} gives {len(weights)} weights, and student={self.student} has "
-                f"{student.layers} layers: give one a layer"
-            )
-        if self.rules.beside_answers == "patience" and self._told("beta") and len(mapping.attention) < 2:
-            raise InvalidParameter(
-                f"recipe={self.recipe} learns the hidden states of all layers but the last, and student={self.student} "
-                "has one layer: use a deeper student, or beta=0"
-            )
-        if self.rules.learns_layers and self.attention_weight and student.heads != source.heads:
-            raise InvalidParameter(
-                f"student={self.student} has {student.heads} attention heads and the teacher {source.heads}, so the "
-                f"attention loss cannot pair them: use a student of {source.heads} heads, or attention_weight=0"
-            )
         return student
 
     def compress(self, source: Artifact, context: Context) -> Compressed:
@@ -272,30 +216,12 @@ class Distill(Method):
             source,
             context,
             student=student,
-            mapping=self._mapping_of(teacher),
-            copied=self._copied(student, teacher),
+            mapping=self.mapping_of(teacher),
+            copied=self.copied(student, teacher),
         )
         return Compressed(geometry=student, budget=budget, warnings=() if self.prediction_epochs else (UNTAUGHT,))
 
-    def _check_stages(self) -> None:
-        """Refuse a training with nothing to learn in it."""
-        if self.intermediate_epochs == 0 and self.prune_amount:
-            raise InvalidParameter(
-                f"prune_amount={self.prune_amount} grows over intermediate epochs, and intermediate_epochs=0: set it "
-                "above 0, or prune the finished student with distill+prune"
-            )
-        learns_layers = self.rules.learns_layers and self.intermediate_epochs != 0
-        if self.prediction_epochs == 0 and not learns_layers:
-            raise InvalidParameter(
-                f"prediction_epochs=0 leaves recipe={self.recipe} nothing to learn: give it epochs of some stage"
-            )
-        if learns_layers and not (self.embedding_weight or self.attention_weight or self.hidden_weight):
-            raise InvalidParameter(
-                "embedding_weight, attention_weight and hidden_weight are all 0, so the intermediate stage has nothing "
-                "to learn: leave one above 0, or set intermediate_epochs=0"
-            )
-
-    def _told(self, name: str) -> Any:
+    def told(self, name: str) -> Any:
         """A parameter's value, or what the recipe puts in place of ``auto``."""
         value = getattr(self, name)
         return self.rules.auto.get(name, value) if value == AUTO else value
@@ -304,33 +230,13 @@ class Distill(Method):
         shape = parse_student(self.student)
         return replace(shape, vocab=source.vocab, positions=source.positions, token_types=source.token_types)
 
-    def _check_widths(self, student: Geometry, source: Geometry) -> None:
-        """Refuse a student of other widths than the teacher's where its layers are copied or its states compared."""
-        init, fitting = self.beginning, f"use student={replace(source, layers=student.layers)}"
-        ours, theirs = ((each.hidden, each.heads, each.intermediate) for each in (student, source))
-        if self._copied(student, source) and ours != theirs:
-            who = f"init={init}" if self.init == init else f"recipe={self.recipe} begins with init={init}, which"
-            raise InvalidParameter(
-                f"{who} copies the teacher's layers, and those are {'x'.join(map(str, theirs))} (hidden, heads, FFN), "
-                f"not {'x'.join(map(str, ours))} as in student={self.student}: {fitting}"
-            )
-        if self.rules.beside_answers != "nothing" and self._told("beta") and student.hidden != source.hidden:
-            raise InvalidParameter(
-                f"recipe={self.recipe} compares hidden states as they are, and student={self.student} is "
-                f"{student.hidden} wide, the teacher {source.hidden}: {fitting}"
-            )
-
-    def _copied(self, student: Geometry, source: Geometry) -> tuple[int, ...]:
+    def copied(self, student: Geometry, source: Geometry) -> tuple[int, ...]:
+        """Which teacher layers, counted from 0, the student's layers begin as; none where nothing is copied."""
         return copied_layers(self.beginning, self.mapping, teacher_layers=source.layers, student_layers=student.layers)
 
-    def _mapping_of(self, source: Geometry) -> LayerMapping:
+    def mapping_of(self, source: Geometry) -> LayerMapping:
         """The mapping, empty where the recipe asks for none."""
         if "mapping" in unused_parameters(self.rules, self.beginning):
             return LayerMapping(attention=(), hidden=())
         student_layers = parse_student(self.student).layers
         return layer_mapping(self.mapping, teacher_layers=source.layers, student_layers=student_layers)
-
-
-def _check_not_negative(name: str, value: float | str) -> None:
-    if not isinstance(value, str) and not (math.isfinite(value) and value >= 0):
-        raise InvalidParameter(f"{name}={value} must be 0 or above: use a number such as 1.0")
