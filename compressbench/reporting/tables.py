@@ -92,12 +92,16 @@ def format_milliseconds(duration_ns: float | None) -> str:
 
 
 def format_budget(budget: dict[str, float]) -> str:
-    """The training a row had: ``20/3 epochs``, ``300 rows``; the first kind of figure that is there."""
+    """The training a row had: ``20/3 epochs``, ``300 rows``; the first kind of figure that is there.
+
+    On augmented rows with how many there were of each: ``20/3 epochs, x27.9 rows``.
+    """
+    augmented = f", x{budget['rows'] / budget['task_rows']:.1f} rows" if "task_rows" in budget else ""
     for unit in ("epochs", "steps", "rows"):
         counts = [value for name, value in budget.items() if name.endswith(unit)]
         if counts:
             shown = "/".join(f"{count:g}" for count in counts)
-            return f"{shown} {unit.removesuffix('s') if counts == [1] else unit}"
+            return f"{shown} {unit.removesuffix('s') if counts == [1] else unit}{augmented}"
     return NONE
 
 

@@ -168,3 +168,17 @@ def test_bad_files_stop_a_run_before_any_work(
     assert message in error
     assert error.count("\n") == 1
     assert not Path("reports").exists()
+
+
+def test_compress_learns_from_augmented_rows(
+    mlm: Path, tiny_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text,label\na fine film,good\na dull film is the plot,bad\na brave story,good\n")
+    data = ["--train", "rows.csv", "--validation", "rows.csv", "--threads", "1"]
+    chain = f"{DISTILL}:augment=6:mlm={mlm}+prune:epochs=1:precision=fp32:ramp_epochs=1"
+    assert main(["compress", chain, "--teacher", str(tiny_classifier), *data, "--to", "made"]) == 0
+    (student,) = [each for each in open_store().all() if each.manifest.method == "distill"]
+    budget = student.manifest.budget
+    assert budget["task_rows"] == 3
+    assert 6 < budget["rows"] <= 18

@@ -294,5 +294,7 @@ def test_small_formats() -> None:
     assert format_milliseconds(2_814_700_000) == "2814.7"
     assert format_milliseconds(6_810_000) == "6.81"
     assert format_budget({"intermediate_epochs": 20, "prediction_epochs": 3, "rows": 8551}) == "20/3 epochs"
+    augmented = {"intermediate_epochs": 20, "prediction_epochs": 3, "rows": 279, "task_rows": 10}
+    assert format_budget(augmented) == "20/3 epochs, x27.9 rows"
     assert format_budget({"calibration_rows": 128}) == "128 rows"
     assert format_budget({}) == "–"
