@@ -147,7 +147,7 @@ def test_ingredients_are_no_methods_of_the_command_line() -> None:
     assert isinstance(AugmentedRows(), Method)
 
 
-@pytest.mark.parametrize("name", ["mlm", "vectors"])
+@pytest.mark.parametrize("name", ["mlm", "vectors", "dimension"])
 def test_bad_files_stop_a_run_before_any_work(
     name: str,
     mlm: Path,
@@ -159,8 +159,12 @@ def test_bad_files_stop_a_run_before_any_work(
     monkeypatch.chdir(tmp_path)
     Path("rows.csv").write_text("text,label\na fine film,good\na dull film,bad\n")
     Path("empty.txt").write_text("")
-    given = {"mlm": f"mlm={tiny_classifier}", "vectors": f"mlm={mlm}:vectors=empty.txt"}[name]
-    message = {"mlm": "cls.predictions.transform.dense.weight is missing", "vectors": "empty.txt is empty"}[name]
+    Path("wrong.txt").write_text("a 1 2\nb 1\n")
+    given, message = {
+        "mlm": (f"mlm={tiny_classifier}", "cls.predictions.transform.dense.weight is missing"),
+        "vectors": (f"mlm={mlm}:vectors=empty.txt", "empty.txt is empty"),
+        "dimension": (f"mlm={mlm}:vectors=wrong.txt", "line 2: a vector of dimension 1 where the file has 2"),
+    }[name]
     data = ["--train", "rows.csv", "--validation", "rows.csv", "--threads", "1"]
     code = main(["run", "--methods", f"{DISTILL}:augment=4:{given}", "--teacher", str(tiny_classifier), *data])
     assert code == 2

@@ -117,7 +117,11 @@ def test_forms_of_the_format(text: str, words: list[str], tmp_path: Path) -> Non
         (b"a 1 2\n\0\0\0", "is binary"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(content: bytes, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block_lines", [1, 4096])
+def test_what_is_wrong_is_told_with_its_line(
+    content: bytes, message: str, block_lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_file, "BLOCK_LINES", block_lines)
     path = tmp_path / "vectors.txt"
     path.write_bytes(content)
     with pytest.raises(BadInput, match=message):

@@ -44,12 +44,7 @@ def convert_vectors(path: Path, *, index: Path, numbers: Path, progress: Progres
         progress.stage(f"read vectors {path.name}", total=path.stat().st_size) as advance,
     ):
         for first_line, block in _blocks(source):
-            lines = [_decoded(path, first_line + place, line) for place, line in enumerate(block)]
-            if shape is None:
-                shape = _shape_of(path, lines[0])
-                if shape.has_header:
-                    lines[0] = ""
-            read, vectors = _parse(path, lines, first_line=first_line, dimension=shape.dimension)
+            shape, read, vectors = _read(path, block, first_line=first_line, shape=shape)
             is_new = [_is_added(word, words) for word in read]
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             unit = vectors / np.where(lengths > 0, lengths, 1.0)
@@ -62,12 +57,35 @@ def convert_vectors(path: Path, *, index: Path, numbers: Path, progress: Progres
     os.replace(partial, index)  # noqa: PTH105
 
 
+def check_beginning(path: Path) -> None:
+    """Refuse a file whose first block cannot be read.
+
+    Raises:
+        BadInput: As `convert_vectors` does.
+    """
+    with path.open("rb") as source:
+        for first_line, block in islice(_blocks(source), 1):
+            _read(path, block, first_line=first_line, shape=None)
+
+
 def _blocks(source: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
     """Line number of the first line, and the lines, of one block after the other."""
     first_line = 1
     while block := list(islice(source, BLOCK_LINES)):
         yield first_line, block
         first_line += len(block)
+
+
+def _read(
+    path: Path, block: list[bytes], *, first_line: int, shape: _Shape | None
+) -> tuple[_Shape, list[str], np.ndarray]:
+    """Words and vectors of a block; the first one tells the shape."""
+    lines = [_decoded(path, number, line) for number, line in enumerate(block, start=first_line)]
+    if shape is None:
+        shape = _shape_of(path, lines[0])
+        if shape.has_header:
+            lines[0] = ""
+    return shape, *_parse(path, lines, first_line=first_line, dimension=shape.dimension)
 
 
 def _decoded(path: Path, number: int, line: bytes) -> str:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from compressbench.artifacts.fingerprints import files_fingerprint
 from compressbench.artifacts.store import home
 from compressbench.errors import BadInput
-from compressbench.methods.augment.vector_file import convert_vectors
+from compressbench.methods.augment.vector_file import check_beginning, convert_vectors
 from compressbench.progress import Progress, Quiet
 
 FORMAT_VERSION = 1  # part of the folder's name: another layout finds nothing of this one
@@ -79,10 +79,10 @@ class WordVectors:
 
 
 def check_vectors_file(path: Path) -> None:
-    """Refuse what cannot be a file of vectors, by its first bytes alone.
+    """Refuse what cannot be a file of vectors, by its first lines alone.
 
     Raises:
-        BadInput: If it is missing, empty or no text.
+        BadInput: If it is missing, empty or no text, or one of these lines is no vector of the dimension of the first.
     """
     try:
         with path.open("rb") as stream:
@@ -94,6 +94,7 @@ def check_vectors_file(path: Path) -> None:
         raise BadInput(f"the vectors file {path} is empty: give word vectors in GloVe's text format")
     if b"\0" in head:
         raise BadInput(f"the vectors file {path} is binary: give word vectors in GloVe's text format, unpacked")
+    check_beginning(path)
 
 
 def open_vectors(path: Path, *, progress: Progress | None = None) -> WordVectors:
