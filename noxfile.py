@@ -60,6 +60,13 @@ def augmentation(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def training_speed(session: nox.Session) -> None:
+    """Distillation's speed against the authors' loop: `nox -s training_speed -- --data-dir GLUE --teacher DIR`."""
+    install(session)
+    session.run("python", "-m", "benchmarks.training_speed", *session.posargs)
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Artifacts open in optimum-onnx, which pins an older transformers and so lives in its own environment."""
     artifact = session.posargs[0] if session.posargs else None
