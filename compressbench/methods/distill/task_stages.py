@@ -236,6 +236,8 @@ class TaskDistillation:
         """What training had, whether in one go or in several."""
         epochs, row_count = int(self.method.intermediate_epochs), len(self.encoded)
         intermediate_steps = epochs * steps_per_epoch(row_count, batch_size=self.method.batch_size)
+        if not self.method.rules.learns_layers:
+            return {"epochs": int(self.method.prediction_epochs), "steps": prediction_steps, "rows": row_count}
         return {
             "intermediate_epochs": epochs,
             "prediction_epochs": int(self.method.prediction_epochs),
