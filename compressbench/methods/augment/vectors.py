@@ -64,12 +64,15 @@ class WordVectors:
 
     def _nearest(self, places: np.ndarray, *, count: int) -> list[np.ndarray]:
         """For each place, the places of its nearest words, nearest first; equal cosines in the file's order."""
+        import torch
+
         similarities = np.asarray(self.unit[places]) @ self.unit.T
         similarities[np.arange(len(places)), places] = -np.inf
         shortlist_length = min(count + SPARE, len(self.words) - 1)
         if shortlist_length <= 0:
             return [np.empty(0, dtype=np.int64) for _ in places]
-        shortlists = np.argpartition(-similarities, shortlist_length - 1, axis=1)[:, :shortlist_length]
+        # numpy's argpartition takes 14 times as long, more than the product.
+        shortlists = torch.from_numpy(similarities).topk(shortlist_length, dim=1, sorted=False).indices.numpy()
         nearest = []
         for place, shortlist in zip(places, shortlists, strict=True):
             # Again in double precision: a product's last bits depend on how many words were asked at once.
