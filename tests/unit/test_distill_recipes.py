@@ -122,6 +122,17 @@ def test_no_teacher_is_asked_where_labels_are_all_there_is(
     taught(tiny_classifier, tiny_context, as_artifact, recipe="none", prediction_epochs=1)
 
 
+def test_without_task_distillation_a_general_student_learns_labels_alone(
+    tiny_classifier: Path, tiny_encoder: Path, tiny_context: Context, as_artifact: AsArtifact
+) -> None:
+    """At next to no learning rate it ends where it began: as the general student."""
+    told = {"recipe": "none", "general_student": str(tiny_encoder), "prediction_learning_rate": 1e-12}
+    assert taught(tiny_classifier, tiny_context, as_artifact, prediction_epochs=1, **told)["steps"] == 3
+    ours, general = load_file(tiny_context.to / "model.safetensors"), load_file(tiny_encoder / "model.safetensors")
+    for name, tensor in general.items():
+        torch.testing.assert_close(ours[f"bert.{name}"], tensor)
+
+
 def test_rows_without_labels_are_refused_where_labels_are_learned(
     tiny_classifier: Path, tiny_context: Context, as_artifact: AsArtifact
 ) -> None:
