@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from compressbench.numerics.squared_error import masked_squared_error
+
 MASKED_SCORE = -1e2
 """The reference code takes an attention score this low for a masked one and compares it as zero."""
 
@@ -62,8 +64,7 @@ def attention_loss(student: Tensor, teacher: Tensor, *, mask: Tensor) -> Tensor:
         A loss per leading index, fp32.
     """
     pairs = mask[:, :, None] & mask[:, None, :]
-    errors = (student.float() - teacher.float()).square().mean(dim=-3)
-    return errors.where(pairs, 0.0).sum(dim=(-3, -2, -1)) / pairs.sum()
+    return masked_squared_error(student, teacher, pairs[:, None]) / (student.shape[-3] * pairs.sum())
 
 
 def cleared_scores(scores: Tensor) -> Tensor:
@@ -136,6 +137,5 @@ def cosine_loss(student: Tensor, teacher: Tensor, *, mask: Tensor) -> Tensor:
 
 
 def _projected_mse(student: Tensor, teacher: Tensor, *, projection: Tensor, mask: Tensor) -> Tensor:
-    """Squared errors summed over the width first, so that the mask meets a small tensor."""
-    errors = (torch.matmul(student, projection).float() - teacher).square().sum(dim=-1)
-    return errors.where(mask, 0.0).sum(dim=(-2, -1)) / (mask.sum() * teacher.shape[-1])
+    projected = torch.matmul(student, projection)
+    return masked_squared_error(projected, teacher, mask[..., None]) / (mask.sum() * teacher.shape[-1])

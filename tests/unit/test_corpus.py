@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
@@ -29,6 +29,7 @@ def words_of(pieces: Iterator[str] | list[str]) -> list[str]:
     return [word for piece in pieces for word in piece.split()]
 
 
+@settings(deadline=None)
 @given(lines=LINES, length=st.integers(3, 9))
 def test_packing_loses_no_token_and_fills_every_row_but_the_last(lines: list[list[int] | None], length: int) -> None:
     rows = list(packed_rows(lines, length=length, cls_id=CLS, sep_id=SEP))
@@ -63,6 +64,7 @@ def test_packing_holds_no_more_than_a_row_and_a_line() -> None:
         assert taken <= number + 1
 
 
+@settings(deadline=None)
 @given(text=TEXT, buffer_chars=st.integers(1, 12))
 def test_a_tiny_buffer_loses_no_character_and_holds_no_longer_piece(
     tmp_path_factory: pytest.TempPathFactory, text: str, buffer_chars: int
@@ -75,6 +77,7 @@ def test_a_tiny_buffer_loses_no_character_and_holds_no_longer_piece(
     assert pieces.count("") == sum(not line.strip() for line in text.split("\n")[:-1])
 
 
+@settings(deadline=None)
 @given(words=st.lists(st.text(alphabet="abc", min_size=1, max_size=5), max_size=60), buffer_chars=st.integers(6, 20))
 def test_a_long_line_is_cut_between_words(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], buffer_chars: int
@@ -93,6 +96,7 @@ def test_tokens_do_not_depend_on_how_lines_are_batched(tiny_tokenizer_folder: Pa
     assert list(tokenized(lines, tokenizer, batch_chars=batch_chars)) == expected
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.just(6), max_size=20), last=st.integers(3, 6), vocab=st.sampled_from([100, 100_000]))
 def test_a_row_file_gives_back_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], last: int, vocab: int
@@ -116,6 +120,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         write_row_file(tmp_path / "absent" / "rows.safetensors", iter([[1]]), length=3, pad_id=0, vocab=10)
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(1, 300), batch_size=st.integers(1, 40), block=st.integers(1, 9), mixed_blocks=st.integers(1, 9)
 )
