@@ -23,7 +23,11 @@ def install(session: nox.Session, *groups: str) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that need nothing but this checkout; narrow them with `nox -s tests -- -k masks`."""
     install(session, "test")
-    session.run("pytest", "-m", "not realdata", *session.posargs)
+    # A process a core, each with one thread: tiny models gain nothing from two.
+    session.run(
+        "pytest", "-m", "not realdata", "-n", "logical", "--maxprocesses", "8", "--benchmark-disable", *session.posargs,
+        env={"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
 
 
 @nox.session
