@@ -1,12 +1,17 @@
 """What every training loop here shares: batches of like length, AdamW with warm-up and linear decay, bf16 autocast."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+Prepared = TypeVar("Prepared")
 
 
 def training_batches(
@@ -34,7 +39,25 @@ def steps_per_epoch(row_count: int, *, batch_size: int) -> int:
 
 def to_tensors(arrays: dict[str, np.ndarray], *, device: str) -> dict[str, Tensor]:
     """int64 tensors on `device`."""
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return {name: to_device(torch.from_numpy(array), device=device) for name, array in arrays.items()}
+
+
+def to_device(tensor: Tensor, *, device: str) -> Tensor:
+    """On `device`; to a GPU from pinned memory, so that the copy does not hold the CPU up."""
+    return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def prepared_ahead(batches: Iterable[Batch], prepare: Callable[[Batch], Prepared]) -> Iterator[Prepared]:
+    """What `prepare` makes of each batch, made in another thread while the one before it is worked on."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
+        waiting: Future[Prepared] | None = None
+        for batch in batches:
+            coming = pool.submit(prepare, batch)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
 
 
 def make_optimizer(

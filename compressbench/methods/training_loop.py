@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from compressbench.errors import MethodFailed
 from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.interrupts import deferred_interrupts
+from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.method import Context
-from compressbench.methods.training import linear_schedule
+from compressbench.methods.training import linear_schedule, prepared_ahead
 from compressbench.methods.training_state import restore, state_of
 from compressbench.progress import Progress, Quiet
 from compressbench.records.curves import Curves
@@ -122,12 +123,19 @@ class TrainingLoop:
         """Steps of all epochs."""
         return self.settings.epochs * self.steps_per_epoch
 
-    def run(self, batches: Callable[[np.random.Generator], Iterable[Batch]], gradients: Gradients[Batch]) -> int:
+    def run(
+        self,
+        batches: Callable[[np.random.Generator], Iterable[Any]],
+        gradients: Gradients[Any],
+        *,
+        prepare: Callable[[Any], Any] | None = None,
+    ) -> int:
         """Train to the end, from the checkpoint of this stage if there is one; returns the number of steps.
 
         Args:
             batches: Draws one epoch.
             gradients: Of one batch.
+            prepare: What `gradients` is given in its place, made of the batch while the one before it is learned.
 
         Raises:
             MethodFailed: If the loss is no longer a number, or the checkpoint is of another training.
@@ -138,12 +146,14 @@ class TrainingLoop:
             self._call("end_epoch", self.step // self.steps_per_epoch - 1)  # what the interruption came before
         with (
             deferred_interrupts() as raise_if_asked,
+            fast_matmul(device=settings.device, precision=settings.precision),
             settings.progress.stage(settings.name, total=self.total_steps, done=self.step) as advance,
         ):
             while self.step < self.total_steps:
                 epoch, done = divmod(self.step, self.steps_per_epoch)
                 self._begin_epoch(epoch, done)
-                for batch in islice(batches(self._rng), done, None):
+                left = islice(batches(self._rng), done, None)
+                for batch in left if prepare is None else prepared_ahead(left, prepare):
                     terms = self._step(batch, gradients)
                     try:  # weights, moments and generators belong to the same step here, and only here
                         advance(note=f"loss {sum(terms.values()):.3f}")

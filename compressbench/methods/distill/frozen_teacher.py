@@ -12,6 +12,7 @@ from compressbench.methods.distill.attention_record import (
     AttentionTarget,
     use_recording_attention,
 )
+from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.training import autocast
 
 STORED = torch.bfloat16
@@ -86,7 +87,11 @@ class FrozenTeacher:
     def _forward(self, inputs: dict[str, Tensor], *, with_layers: bool) -> tuple[Tensor | None, LayerOutputs]:
         wanted = self._wanted
         record = AttentionRecord(wanted.attention, target=wanted.attention_target) if with_layers else None
-        with torch.inference_mode(), autocast(device=self._device, precision=self._precision):
+        with (
+            torch.inference_mode(),
+            autocast(device=self._device, precision=self._precision),
+            fast_matmul(device=self._device, precision=self._precision),
+        ):
             answer = self._model(
                 **inputs, attention_record=record, output_hidden_states=with_layers and bool(wanted.hidden)
             )

@@ -74,6 +74,7 @@ def learn_layers(
         student,
         projections,
         lesson,
+        reads_ahead=outputs.is_worth_reading_ahead,
         batches=lambda rng: training_batches(encoded.lengths, batch_size=settings.batch_size, rng=rng),
         steps_per_epoch=steps_per_epoch(len(encoded), batch_size=settings.batch_size),
         wanted=wanted,
@@ -91,6 +92,7 @@ def follow_layers(
     *,
     batches: Callable[[np.random.Generator], Iterable[np.ndarray]],
     steps_per_epoch: int,
+    reads_ahead: Callable[[np.ndarray], bool] | None = None,
     wanted: WantedLayers,
     weights: LossWeights,
     settings: StageSettings,
@@ -105,6 +107,7 @@ def follow_layers(
         lesson: The student's inputs and the teacher's outputs for the rows of one batch.
         batches: Draws one epoch of row indices.
         steps_per_epoch: How many batches that is.
+        reads_ahead: Whether the lesson of a batch is got while the batch before is learned; None: never.
         wanted: What `lesson` gives of the teacher.
         weights: Of the losses.
         settings: Of the stage.
@@ -122,8 +125,11 @@ def follow_layers(
     student.to(device).train()
     projections.to(device)
 
-    def gradients(rows: np.ndarray) -> dict[str, Tensor]:
-        inputs, target = lesson(rows)
+    def prepare(rows: np.ndarray) -> np.ndarray | Lesson:
+        return lesson(rows) if reads_ahead is not None and reads_ahead(rows) else rows
+
+    def gradients(prepared: np.ndarray | Lesson) -> dict[str, Tensor]:
+        inputs, target = lesson(prepared) if isinstance(prepared, np.ndarray) else prepared
         with autocast(device=device, precision=settings.precision):
             losses = layer_losses(student, projections, inputs, target, wanted=wanted)
         terms = weighted_terms(losses, weights)
@@ -142,7 +148,7 @@ def follow_layers(
         steps_per_epoch=steps_per_epoch,
         hooks=hooks,
         kept=kept or {},
-    ).run(batches, gradients)
+    ).run(batches, gradients, prepare=None if reads_ahead is None else prepare)
     student.to("cpu").eval()
     return steps
 

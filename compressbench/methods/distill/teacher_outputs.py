@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from compressbench.errors import BadInput
 from compressbench.methods.distill.frozen_teacher import STORED, FrozenTeacher, LayerOutputs, WantedLayers
 from compressbench.methods.distill.outputs_room import GIB, cache_folder, fits_in_memory
-from compressbench.methods.training import to_tensors
+from compressbench.methods.training import to_device, to_tensors
 from compressbench.prediction import EncodedRows, batches_by_length
 from compressbench.progress import Progress
 from compressbench.units import format_mib
@@ -78,6 +78,13 @@ class TeacherOutputs:
         """Rows whose layers the cache holds."""
         return int((self._offsets >= 0).sum())
 
+    def is_worth_reading_ahead(self, rows: np.ndarray) -> bool:
+        """Whether the outputs of `rows` come from a disk, or go to a GPU, so that reading them means waiting.
+
+        From memory they come at once, and rows beyond the budget need the teacher, which wants the cores for itself.
+        """
+        return bool((self._offsets[rows] >= 0).all()) and (self._folder is not None or self._device != "cpu")
+
     def compute(self, progress: Progress, *, name: str) -> None:
         """One pass over all rows: their logits, and the layers of those the cache has room for."""
         with progress.stage(name, total=len(self._encoded)) as advance:
@@ -107,8 +114,8 @@ class TeacherOutputs:
             hidden[:, place, : row_hidden.shape[1]] = row_hidden
             attention[:, place, :, :length, :length] = row_attention
         return LayerOutputs(
-            hidden=hidden.to(self._device) if self._wanted.hidden else None,
-            attention=attention.to(self._device) if self._wanted.attention else None,
+            hidden=to_device(hidden, device=self._device) if self._wanted.hidden else None,
+            attention=to_device(attention, device=self._device) if self._wanted.attention else None,
         )
 
     def hidden_of(self, rows: np.ndarray) -> Tensor:
