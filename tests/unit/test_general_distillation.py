@@ -16,6 +16,7 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.store import ArtifactStore
 from compressbench.corpus.row_file import PackedRows
 from compressbench.errors import BadInput, InvalidParameter
+from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.distill import outputs_room
 from compressbench.methods.distill.general import GeneralDistill
 from compressbench.methods.distill.general_stage import load_bert_encoder, start_from_general
@@ -33,6 +34,7 @@ from compressbench.tasks.task import Task
 from compressbench.teacher import TeacherSource
 from compressbench.workshop import Workshop
 from tests.conftest import TINY, draw_tiny_rows
+from tests.interrupting import Interrupting
 
 SMALL: dict[str, Any] = {
     "student": "1x16x2x32", "intermediate_epochs": 1, "prediction_epochs": 1, "precision": "fp32",
@@ -98,6 +100,28 @@ def test_training_brings_the_student_closer_and_repeats_with_its_seed(
     assert curve.stage == "general distillation"
     for name in ("embedding", "attention", "hidden"):
         assert curve.terms[name][-1] < curve.terms[name][0], name
+
+
+@pytest.mark.parametrize("after", [3, 9, 20])
+def test_an_interrupted_one_ends_as_one_in_one_go(
+    after: int, corpus: Path, make_general: Callable[..., Path], tiny_context: Context,
+    as_artifact: Callable[..., Artifact], tiny_encoder: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    method = general(corpus)
+    whole = make_general(method)
+    rows = as_artifact(tmp_path / "student-rows")
+    to = tmp_path / "interrupted"
+    to.mkdir()
+    context = replace(
+        tiny_context, to=to, ingredients={"rows": rows}, checkpoint=Checkpoint(path=tmp_path / "state.safetensors")
+    )
+    resolved = method.resolved(task=tiny_context.task)
+    stopped, goes_on = Interrupting("general distillation", after), Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        resolved.compress(as_artifact(tiny_encoder), replace(context, progress=stopped))
+    resolved.compress(as_artifact(tiny_encoder), replace(context, progress=goes_on))
+    assert goes_on.began["general distillation"] == after
+    assert (to / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_packed_rows_are_the_corpus_in_order(corpus: Path, make_general: Callable[..., Path], tmp_path: Path) -> None:
