@@ -153,7 +153,8 @@ def test_ctrl_c_within_a_training_loses_no_step(
     """A process of its own, stopped by the signal; the same command then goes on from the step it was at."""
     command = ["compress", "finetune:epochs=60:precision=fp32", *arguments[1:7], "--threads", "1", "--to"]
     code = (
-        "import sys; from compressbench.methods.checkpoint import Checkpoint; from compressbench.__main__ import main; "
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # though the tests ignore it
+        "from compressbench.methods.checkpoint import Checkpoint; from compressbench.__main__ import main; "
         "Checkpoint.is_due = property(lambda self: True); sys.exit(main(sys.argv[1:]))"
     )
     started = subprocess.Popen([sys.executable, "-c", code, *command, "stopped"], stderr=subprocess.PIPE)
