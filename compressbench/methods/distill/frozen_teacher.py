@@ -1,7 +1,9 @@
 """The teacher as distillation sees it: frozen, in eval mode, giving the outputs of some layers."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,11 @@ from compressbench.methods.distill.attention_record import (
 )
 from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.training import autocast
+from compressbench.numerics.layer_mapping import LayerMapping
+
+if TYPE_CHECKING:
+    from compressbench.methods.distill.general import GeneralDistill
+    from compressbench.methods.distill.method import Distill
 
 STORED = torch.bfloat16
 
@@ -35,6 +42,16 @@ class WantedLayers:
 
     def __bool__(self) -> bool:
         return bool(self.hidden or self.attention)
+
+
+def weighed_layers(method: Distill | GeneralDistill, mapping: LayerMapping) -> WantedLayers:
+    """The layers of `mapping` whose losses have a weight in `method`."""
+    embeddings, *layers = mapping.hidden
+    return WantedLayers(
+        hidden=(*([embeddings] if method.embedding_weight else []), *(layers if method.hidden_weight else [])),
+        attention=mapping.attention if method.attention_weight else (),
+        attention_target=method.attention_target,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

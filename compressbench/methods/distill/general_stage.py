@@ -14,7 +14,7 @@ from transformers import BertForSequenceClassification, BertModel, PreTrainedMod
 from compressbench.artifacts.artifact import Artifact
 from compressbench.corpus.row_file import PackedRows, shuffled_batches
 from compressbench.errors import BadInput
-from compressbench.methods.distill.frozen_teacher import FrozenTeacher, WantedLayers
+from compressbench.methods.distill.frozen_teacher import FrozenTeacher, weighed_layers
 from compressbench.methods.distill.loop import Lesson, LossWeights, follow_layers
 from compressbench.methods.distill.packed_corpus import rows_path
 from compressbench.methods.distill.student import Projections, fit_projections, new_student
@@ -53,7 +53,7 @@ def distill_general(
     teacher = load_bert_encoder(source.path)
     rows = PackedRows.open(rows_path(context.ingredients["rows"]))
     model, projections = new_student(teacher, student, init=method.init, dropout=0.0, copied=copied)
-    wanted = _wanted_layers(method, mapping)
+    wanted = weighed_layers(method, mapping)
     frozen = FrozenTeacher(teacher, wanted=wanted, precision=method.precision, device=context.device)
 
     def lesson(indices: np.ndarray) -> Lesson:
@@ -128,13 +128,4 @@ def _save_projections(projections: Projections, folder: Path) -> None:
     (folder / PROJECTIONS).parent.mkdir()
     save_file(
         {name: tensor.cpu().contiguous() for name, tensor in projections.state_dict().items()}, folder / PROJECTIONS
-    )
-
-
-def _wanted_layers(method: GeneralDistill, mapping: LayerMapping) -> WantedLayers:
-    embeddings, *layers = mapping.hidden
-    return WantedLayers(
-        hidden=(*([embeddings] if method.embedding_weight else []), *(layers if method.hidden_weight else [])),
-        attention=mapping.attention if method.attention_weight else (),
-        attention_target=method.attention_target,
     )

@@ -18,6 +18,7 @@ from compressbench.methods.augment.ingredient import AUGMENTED, augmented_rows
 from compressbench.methods.dev_scores import watching
 from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, learn_answers
 from compressbench.methods.distill.attention_record import use_recording_attention
+from compressbench.methods.distill.frozen_teacher import weighed_layers
 from compressbench.methods.distill.general_stage import start_from_general
 from compressbench.methods.distill.general_start import GENERAL, check_general_vocabulary, general_folder
 from compressbench.methods.distill.loop import LossWeights, learn_layers
@@ -288,9 +289,4 @@ def wanted_layers(method: Distill, mapping: LayerMapping) -> WantedLayers:
         return WantedLayers(hidden=(-1,), attention=())
     if not method.rules.learns_layers or method.intermediate_epochs == 0:
         return WantedLayers(hidden=(), attention=())
-    embeddings, *layers = mapping.hidden
-    return WantedLayers(
-        hidden=(*([embeddings] if method.embedding_weight else []), *(layers if method.hidden_weight else [])),
-        attention=mapping.attention if method.attention_weight else (),
-        attention_target=method.attention_target,
-    )
+    return weighed_layers(method, mapping)
