@@ -11,6 +11,7 @@ nox.options.default_venv_backend = "venv"  # plain pip: it finds the CPU build o
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+LIGHT_BYTES = 250_000_000
 REAL_DATA_VARIABLES = ("COMPRESSBENCH_GLUE_DIR", "COMPRESSBENCH_PRETRAINED_DIR")
 
 
@@ -54,6 +55,24 @@ def bench(session: nox.Session) -> None:
     """The suite's own hot paths under pytest-benchmark; figures for people, nothing is asserted about time."""
     install(session, "test")
     session.run("pytest", "benchmarks", "--benchmark-only", *session.posargs)
+
+
+@nox.session(default=False)
+def light(session: nox.Session) -> None:
+    """The light installation in an environment of its own: weighed, and its commands run on ONNX artifacts."""
+    session.install("-r", "requirements-gate.txt")
+    session.install("--no-deps", ".")
+    place = session.run(
+        "python", "-c", "import click, pathlib; print(pathlib.Path(click.__file__).parents[1])", silent=True
+    )
+    installed = Path(str(place).strip())
+    # Neither what the environment came with nor the byte code that Python writes when it first imports a module.
+    mine = (path for path in installed.rglob("*") if path.relative_to(installed).parts[0] not in ("pip", "setuptools"))
+    size_bytes = sum(path.stat().st_size for path in mine if path.is_file() and path.suffix != ".pyc")
+    session.log(f"installed: {size_bytes / 1e6:.0f} MB of {LIGHT_BYTES / 1e6:.0f}")
+    if size_bytes > LIGHT_BYTES:
+        session.error("the light installation is heavier than it may be: find out which requirement grew")
+    session.run("python", "tests/light_commands.py", *session.posargs)
 
 
 @nox.session(default=False)

@@ -4,6 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+LEFT_OUT_OF_LIGHT = frozenset({
+    "torch", "transformers", "datasets", "optimum", "evaluate", "sklearn", "pandas", "pyarrow", "scipy", "onnxscript",
+    "safetensors",
+})  # fmt: skip
+"""Libraries of the full installation that requirements-gate.txt does not name."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code of the contract."""
@@ -21,6 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.ClickException as error:
         print(f"compressbench: {error.format_message()}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (missing := str(error.name).split(".")[0]) not in LEFT_OUT_OF_LIGHT:
+            raise
+        print(
+            f"compressbench: this needs {missing}, which the light installation leaves out: install all of it by "
+            "`pip install .`, or give an ONNX artifact",
+            file=sys.stderr,
+        )
         return 2
     except (click.Abort, KeyboardInterrupt):
         print("compressbench: interrupted; the same command goes on where it was", file=sys.stderr)

@@ -1,15 +1,13 @@
-"""Inputs for latency: optimum's dummy text inputs, as numpy arrays, the same for every model of a campaign."""
+"""Inputs for latency: random token ids as numpy arrays, the same for every model of a campaign."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
 from compressbench.harness.shapes import Shape
 
-INPUT_NAMES = ("input_ids", "token_type_ids")
 SAFE_VOCAB = 1000
 """Token ids below this exist in the vocabulary of every BERT-family model, for files that come without a config."""
 
@@ -22,26 +20,16 @@ def latency_inputs(onnx_paths: Sequence[Path], shapes: Sequence[Shape], *, seed:
         shapes: Batch x tokens.
         seed: Of the token ids.
     """
-    # optimum's generators take numpy without loading torch, and draw from numpy's global generator.
-    from optimum.utils import DummyTextInputGenerator
-    from optimum.utils.normalized_config import NormalizedTextConfig
-
-    config = NormalizedTextConfig(SimpleNamespace(vocab_size=min(map(vocabulary_size, onnx_paths))))
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        arrays = {}
-        for shape in shapes:
-            generator = DummyTextInputGenerator(
-                "text-classification", config, batch_size=shape.batch, sequence_length=shape.tokens
-            )
-            for name in INPUT_NAMES:
-                arrays[f"{shape}/{name}"] = generator.generate(name, framework="np")
-            # A random mask would make the work depend on the draw; every position is real.
-            arrays[f"{shape}/attention_mask"] = np.ones((shape.batch, shape.tokens), dtype=np.int64)
-        return arrays
-    finally:
-        np.random.set_state(state)
+    rng = np.random.default_rng(seed)
+    vocabulary = min(map(vocabulary_size, onnx_paths))
+    arrays = {}
+    for shape in shapes:
+        size = (shape.batch, shape.tokens)
+        arrays[f"{shape}/input_ids"] = rng.integers(vocabulary, size=size, dtype=np.int64)
+        arrays[f"{shape}/token_type_ids"] = rng.integers(2, size=size, dtype=np.int64)
+        # A random mask would make the work depend on the draw; every position is real.
+        arrays[f"{shape}/attention_mask"] = np.ones(size, dtype=np.int64)
+    return arrays
 
 
 def vocabulary_size(onnx_path: Path) -> int:
