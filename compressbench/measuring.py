@@ -6,7 +6,8 @@ from pathlib import Path
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.harness.int8_check import check_int8
-from compressbench.harness.latency import Subject, measure_latency
+from compressbench.harness.latency import measure_latency
+from compressbench.harness.measuring_process import Subject
 from compressbench.harness.quality import measure_quality
 from compressbench.harness.shapes import Shape
 from compressbench.harness.size import measure_size
@@ -99,14 +100,13 @@ class Measuring:
         done = [
             each for each in self.ledger.records if isinstance(each, LatencyRecord) and each.session == self.session
         ]
-        for runtime in self.runtimes:
-            measure_latency(
-                list(subjects.values()),
-                runtime=runtime,
-                shapes=self.shapes,
-                threads=self.threads,
-                session=self.session,
-                done=done,
-                on_record=self.ledger.add,
-                progress=self.progress,
-            )
+        measure_latency(
+            list(subjects.values()),
+            runtimes=self.runtimes,
+            shapes=self.shapes,
+            threads=(self.threads,),
+            session=self.session,
+            done=done,
+            on_record=self.ledger.add,
+            progress=self.progress,
+        )

@@ -139,3 +139,10 @@ def tiny_context(tmp_path: Path, tiny_task: Task, tiny_rows: Rows) -> Context:
     to = tmp_path / "made"
     to.mkdir()
     return Context(task=tiny_task, train=tiny_rows, to=to, seed=1, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _lock_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that run side by side do not wait for one another's campaigns; what they time is not looked at."""
+    name = str(tmp_path_factory.getbasetemp() / "latency.lock")  # one per test process
+    monkeypatch.setattr("compressbench.harness.machine_lock.LOCK_NAME", name)

@@ -1,9 +1,9 @@
 """A measuring process: holds one model, and runs a block of it whenever a line on standard input asks.
 
-Protocol, one JSON object a line. First line in: ``{"onnx_path", "threads", "inputs_path"}``, answered by
-``{"ready": true}`` or ``{"error": text}``. Then ``{"shape", "warmup", "count"}`` runs `warmup` untimed and `count`
-timed runs, answered by ``{"samples_ns"}``; ``{"shape", "settle"}`` warms the shape up until it is steady. End of input
-ends the process.
+Protocol, one JSON object a line. First line in: ``{"onnx_path", "torch_path"?, "runtime", "threads", "inputs_path"}``,
+answered by ``{"ready": true}`` or ``{"error": text}``. Then ``{"shape", "warmup", "count"}`` runs `warmup` untimed and
+`count` timed runs, answered by ``{"samples_ns"}``; ``{"shape", "settle"}`` warms the shape up until it is steady. End
+of input ends the process.
 """
 
 import json

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from compressbench.errors import CompressbenchError, InvalidParameter, NotAvailableYet
+from compressbench.errors import BadInput, CompressbenchError, InvalidParameter, NotAvailableYet
+from compressbench.harness.campaign import open_campaign
 from compressbench.harness.inputs import latency_inputs
-from compressbench.harness.latency import Subject, measure_latency
+from compressbench.harness.latency import measure_latency
+from compressbench.harness.measuring_process import Subject
 from compressbench.harness.shapes import Shape, parse_shape
 from compressbench.harness.worker import sample_latency, settle
 from compressbench.progress import Quiet
@@ -42,6 +45,10 @@ def write_model(path: Path, *, outputs: int) -> Path:
     return path
 
 
+def worker_processes() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "compressbench.harness.worker" in each.cmdline()]
+
+
 @pytest.fixture
 def subjects(tmp_path: Path) -> list[Subject]:
     return [
@@ -53,7 +60,7 @@ def subjects(tmp_path: Path) -> list[Subject]:
 
 def campaign(subjects: list[Subject], records: list[LatencyRecord], **options: object) -> None:
     values: dict[str, object] = {
-        "runtime": "onnxruntime", "shapes": [Shape(1, 4), Shape(2, 4)], "threads": 1, "session": 7, "done": [],
+        "shapes": [Shape(1, 4), Shape(2, 4)], "threads": [1], "session": 7, "done": [],
         "on_record": records.append, "progress": Quiet(), "rounds": 4, "generations": 2,
     }  # fmt: skip
     measure_latency(subjects, **{**values, **options})  # type: ignore[arg-type]
@@ -82,6 +89,47 @@ def test_an_interrupted_campaign_measures_only_what_is_missing(subjects: list[Su
     nothing: list[LatencyRecord] = []
     campaign(subjects, nothing, done=records)
     assert nothing == []
+
+
+def test_the_caller_decides_after_each_generation(subjects: list[Subject]) -> None:
+    with open_campaign(subjects, shapes=[Shape(1, 4)], threads=[1, 2], session=3, progress=Quiet()) as campaign:
+        first = list(campaign.generation(0, [0]))
+        assert worker_processes() == []  # ended with their generation
+        second = list(campaign.generation(1, [1]))
+        broken_off = campaign.generation(2, [2])
+        next(broken_off)
+        assert len(worker_processes()) == 4
+    assert worker_processes() == []  # ended with the campaign
+    assert {(each.measured_key, each.threads, each.round, each.process) for each in first + second} == {
+        (key, threads, number, number) for key in ("key2", "key3") for threads in (1, 2) for number in (0, 1)
+    }
+
+
+def test_a_second_campaign_waits_and_says_so(subjects: list[Subject]) -> None:
+    said: list[str] = []
+    progress = Quiet()
+    progress.say = said.append  # type: ignore[method-assign]
+    with (
+        open_campaign(subjects, shapes=[Shape(1, 4)], threads=[1], session=1, progress=Quiet()),
+        pytest.raises(BadInput, match=r"still measures after --lock-timeout 0.05 s: run this again when it has ended"),
+        open_campaign(subjects, shapes=[Shape(1, 4)], threads=[1], session=1, progress=progress, lock_timeout_s=0.05),
+    ):
+        pass
+    assert said == ["another run on this machine is measuring; waiting for it to end, 0.05 s at most"]
+
+
+def test_the_order_of_a_round_does_not_depend_on_where_a_campaign_was_stopped(subjects: list[Subject]) -> None:
+    with open_campaign(
+        subjects, shapes=[Shape(1, 4), Shape(2, 4)], runtimes=["onnxruntime", "torch"], threads=[1], session=1,
+        progress=Quiet(),
+    ) as campaign:  # fmt: skip
+        blocks = campaign.blocks(range(3))
+        rest = campaign.blocks(range(3), known={each.key for each in blocks[:11]})
+    assert rest == blocks[11:]
+    assert len(blocks) == len({each.key for each in blocks}) == 24
+    places = [[(each.subject.measured_key, each.runtime, each.shape) for each in blocks[at : at + 8]] for at in (0, 8)]
+    assert sorted(places[0]) == sorted(places[1])
+    assert places[0] != places[1]
 
 
 def test_a_model_that_cannot_be_opened_is_said(tmp_path: Path) -> None:

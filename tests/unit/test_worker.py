@@ -15,7 +15,8 @@ import pytest
 
 from compressbench.errors import CompressbenchError
 from compressbench.harness.inputs import latency_inputs
-from compressbench.harness.latency import Subject, Worker, measure_latency
+from compressbench.harness.latency import measure_latency
+from compressbench.harness.measuring_process import Subject, Worker
 from compressbench.harness.shapes import Shape
 from compressbench.progress import Quiet
 from compressbench.records.schema import LatencyRecord
@@ -99,7 +100,7 @@ def test_a_campaign_whose_process_dies_says_so_and_leaves_none_behind(model_path
     subject = Subject(measured_key="a", graph_key="b", onnx_path=model_path)
     with pytest.raises(CompressbenchError, match="ended with code -9"):
         measure_latency(
-            [subject], runtime="onnxruntime", shapes=[SHAPE], threads=1, session=1, done=[], on_record=kill_workers,
+            [subject], shapes=[SHAPE], threads=[1], session=1, done=[], on_record=kill_workers,
             progress=Quiet(), rounds=4, generations=1,
         )  # fmt: skip
     assert not [each for each in psutil.Process().children() if "compressbench.harness.worker" in each.cmdline()]
