@@ -15,6 +15,7 @@ COMMANDS = {
     "augment": ("compressbench.cli.augment", "Write a task's training rows with copies in which words are replaced."),
     "report": ("compressbench.cli.report", "Write the tables of finished runs again, in other formats too."),
     "compare": ("compressbench.cli.report", "Compare two runs, row by row."),
+    "recommend": ("compressbench.cli.recommend", "Choose an artifact of a run under limits, and say why."),
     "gate": ("compressbench.cli.later", "Pass or fail against a baseline."),
     "methods": ("compressbench.cli.listing", "What methods there are, with parameters and defaults."),
     "tasks": ("compressbench.cli.listing", "What tasks there are."),

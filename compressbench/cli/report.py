@@ -50,12 +50,18 @@ def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | Non
 @click.command()
 @click.argument("run_a", type=PATH)
 @click.argument("run_b", type=PATH)
-def compare_command(*, run_a: Path, run_b: Path) -> int:
+@click.option("--margin", help="Score drop up to which RUN_B counts as not worse, with its unit: 1pt.")
+def compare_command(*, run_a: Path, run_b: Path, margin: str | None) -> int:
     """Compare two runs, row by row: paired score differences with intervals, sizes, latencies."""
     from rich.console import Console
 
     from compressbench.reporting.compare import compare_runs, print_run_comparison
     from compressbench.reporting.run_folder import read_run
+    from compressbench.units import parse_points
 
-    print_run_comparison(compare_runs(read_run(run_a), read_run(run_b)), Console())
+    runs = [read_run(folder) for folder in (run_a, run_b)]
+    points = None if margin is None else parse_points(margin, name="--margin")
+    print_run_comparison(compare_runs(*runs, margin=points), Console())
+    for warning in (warning for run in runs for warning in run.warnings):
+        click.echo(warning, err=True)
     return 0

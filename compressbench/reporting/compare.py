@@ -29,13 +29,19 @@ UNPAIRED = (
 )
 
 
-def compare_runs(a: RunRecords, b: RunRecords) -> dict[str, Any]:
+def compare_runs(a: RunRecords, b: RunRecords, *, margin: float | None = None) -> dict[str, Any]:
     """Compare every row that both runs have; rows match on task, canonical chain and seed.
 
+    Args:
+        a: What is compared with.
+        b: What is compared.
+        margin: Score difference (a fraction) up to which B counts as not worse than A; None: not asked.
+
     Returns:
-        ``a`` and ``b`` (folder names), ``rows``, ``only_in_a`` and ``only_in_b`` (names of rows) and ``notes``. A
-        row holds both primary scores, ``difference`` B - A with interval, p-value and Holm's over all rows,
-        ``size_ratio`` and ``latency_ratio`` A / B (above 1: B is the smaller or faster).
+        ``a`` and ``b`` (folder names), ``margin``, ``rows``, ``only_in_a`` and ``only_in_b`` (names of rows) and
+        ``notes``. A row holds both primary scores, ``difference`` B - A with interval, p-value and Holm's over all
+        rows, ``within_margin`` (see `within_margin`), ``size_ratio`` and ``latency_ratio`` A / B (above 1: B is the
+        smaller or faster).
 
     Raises:
         BadInput: If the runs share no row, or a task's dev rows differ between them.
@@ -55,7 +61,10 @@ def compare_runs(a: RunRecords, b: RunRecords) -> dict[str, Any]:
     tested = [row["difference"] for row in rows if row["difference"]]
     for difference, adjusted in zip(tested, holm([each["p_value"] for each in tested]), strict=True):
         difference["p_value_holm"] = adjusted
+    for row in rows:
+        row["within_margin"] = None if margin is None else within_margin(row["difference"], margin=margin)
     return {
+        "margin": margin,
         "a": a.folder.name,
         "b": b.folder.name,
         "rows": rows,
@@ -63,6 +72,23 @@ def compare_runs(a: RunRecords, b: RunRecords) -> dict[str, Any]:
         "only_in_b": _names_missing(index_b, index_a),
         "notes": [obstacle or UNPAIRED],
     }
+
+
+def within_margin(found: dict[str, float] | None, *, margin: float) -> str | None:
+    """Whether B is worse than A by no more than `margin`: non-inferiority, which is another question than difference.
+
+    By the lower end of the paired 95 % interval, so that ``yes`` is wrong in 2.5 % of cases at the margin (Piaggio et
+    al. 2012, the CONSORT statement on non-inferiority trials).
+
+    Returns:
+        ``yes`` (the whole interval lies above -margin), ``no`` (it lies below), else ``not shown``; None without a
+        difference.
+    """
+    if found is None:
+        return None
+    if found["low"] > -margin:
+        return "yes"
+    return "no" if found["high"] < -margin else "not shown"
 
 
 def comparison_tables(compared: dict[str, Any]) -> list[Table]:
@@ -83,12 +109,15 @@ def comparison_tables(compared: dict[str, Any]) -> list[Table]:
                 *(NONE if row[name] is None else format_points(row[name]) for name in ("score_a", "score_b")),
                 _points_interval(found),
                 format_p_value(found["p_value_holm"] if found else None),
+                *([] if compared["margin"] is None else [row["within_margin"] or NONE]),
                 NONE if row["size_ratio"] is None else format_ratio(row["size_ratio"]),
             ]
         )
         intervals = (row["latency_ratio"].get(runtime, {}).get(shape) for runtime, shape in places)
         latencies.append([*head, *map(format_interval, intervals)])
-    columns = ["Model", "Task", "Metric", "A", "B", "B - A [95\u00a0%]", "p (Holm)", "Size A/B"]
+    columns = ["Model", "Task", "Metric", "A", "B", "B - A [95\u00a0%]", "p (Holm)"]
+    columns += [] if compared["margin"] is None else [f"Within {format_points(compared['margin'])}"]
+    columns.append("Size A/B")
     title = f"A = {compared['a']}, B = {compared['b']}: scores in points, on the same dev rows"
     tables = [Table(title=title, columns=columns, rows=scores)]
     if places:
@@ -195,4 +224,11 @@ def _notes(compared: dict[str, Any]) -> Sequence[str]:
         for side, key in (("A", "only_in_a"), ("B", "only_in_b"))
         if compared[key]
     ]
-    return ["A difference whose interval holds 0 is not a difference.", *compared["notes"], *missing]
+    notes = ["A difference whose interval holds 0 is not a difference."]
+    if compared["margin"] is not None:
+        points = format_points(compared["margin"])
+        notes.append(
+            f"Within {points}: yes if the whole interval of B - A lies above -{points} points, no if below, else not "
+            "shown. That is no matter of p: without a difference the margin may still not be shown, and the reverse."
+        )
+    return [*notes, *compared["notes"], *missing]

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from compressbench.errors import BadInput
 from compressbench.records.schema import LatencyRecord, QualityRecord, Record, SizeRecord
-from compressbench.reporting.compare import compare_runs, print_run_comparison, run_comparison_markdown
+from compressbench.reporting.compare import compare_runs, print_run_comparison, run_comparison_markdown, within_margin
 from compressbench.reporting.run_folder import RunRecords
 from compressbench.stats import holm
 
@@ -126,6 +126,32 @@ def test_undefined_answers_have_no_difference(first: list[Record]) -> None:
     row = rows_of(compare_runs(run("a", first), run("b", changed(first, broken))))["CoLA", "distill"]
     assert row["metric"] == "matthews_correlation"
     assert row["difference"] is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "answer"),
+    [
+        (-0.009, 0.02, 0.01, "yes"),
+        (-0.008, -0.002, 0.01, "yes"),  # a real difference, and yet within the margin
+        (-0.03, 0.02, 0.01, "not shown"),  # no difference shown, and no margin either
+        (-0.03, -0.011, 0.01, "no"),
+        (-0.01, 0.0, 0.01, "not shown"),
+    ],
+)
+def test_a_margin_is_another_question_than_a_difference(low: float, high: float, margin: float, answer: str) -> None:
+    assert within_margin({"low": low, "high": high}, margin=margin) == answer
+    assert within_margin(None, margin=margin) is None
+
+
+def test_the_margin_has_a_column_and_a_sentence(first: list[Record]) -> None:
+    compared = compare_runs(run("a", first), run("b", changed(first, better_answers("MRPC"))), margin=0.01)
+    assert rows_of(compared)["MRPC", "distill"]["within_margin"] == "yes"
+    text = run_comparison_markdown(compared)
+    assert "| Within 1.0 |" in text
+    assert "yes if the whole interval of B - A lies above -1.0 points" in text
+    without = compare_runs(run("a", first), run("b", first))
+    assert rows_of(without)["MRPC", "distill"]["within_margin"] is None
+    assert "Within" not in run_comparison_markdown(without)
 
 
 def test_runs_without_a_common_row_are_refused(first: list[Record]) -> None:
