@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-SCHEMA_VERSION = 2  # 1: first. 2: curves. Later ones are told here; the reader keeps reading all.
+SCHEMA_VERSION = 3
+"""1: first. 2: curves. 3: layers of INT8 and sparsity, workers' load and memory, several runtimes. The reader keeps
+reading all: what an older log does not have takes the default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class SessionRecord:
     time_utc: str
     fresh: str = ""
     """The text that sets this session's artifacts apart from earlier ones of the same plan (``--fresh``)."""
+    environment: str = ""
+    """Fingerprint of machine and runtimes; latencies of sessions that differ in it are never put together."""
+    threads: Sequence[int] = ()
+    """Thread counts that latency is measured with, the main one first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +107,100 @@ class LatencyRecord:
     """Equal for models that differ in their weights' values alone; they share latency."""
     runtime: str
     shape: str
-    """``1x128``: batch x tokens."""
+    """``1x128``: batch x tokens; ``task``, ``8xtask``: the lengths that rows of `task` have."""
     threads: int
     process: int
     round: int
     """Blocks of one round and shape were run one after another in random order: pair them."""
     samples_ns: Sequence[int]
+    task: str = ""
+    """Whose rows they were, for the shapes of real lengths; empty for the others, whose inputs are no text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRecord:
+    """One measuring process: what loading the model took, and how much memory it had at most."""
+
+    kind: ClassVar[str] = "worker"
+    session: int
+    measured_key: str
+    runtime: str
+    threads: int
+    process: int
+    cores: Sequence[int]
+    """Numbers of the cores it was bound to; empty where the system does not bind."""
+    load_ns: int
+    """From the file to a session that is ready to run; loading the runtime itself is not in it."""
+    start_memory_bytes: int
+    """Peak resident memory before the model was opened: the interpreter and its libraries."""
+    peak_memory_bytes: int
+    """Peak resident memory in the end."""
+    unsettled: Sequence[str] = ()
+    """Shapes that had not come to a steady level when warming up was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRecord:
+    """What else the machine did while one generation was measured."""
+
+    kind: ClassVar[str] = "load"
+    session: int
+    process: int
+    """The generation."""
+    elapsed_ns: int
+    cores: int
+    """Cores that this program may use; the others are not looked at."""
+    others_cpu_ns: int
+    """CPU time on these cores that was not this program's, the time that a hypervisor took away included."""
+    throttled_ns: int
+    """Time that the container's CPU quota held this program back."""
+    load_average: float | None
+    """Over the last minute, when the generation ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOutRecord:
+    """A runtime that could not time a model, and why."""
+
+    kind: ClassVar[str] = "left-out"
+    session: int
+    measured_key: str
+    runtime: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizationRecord:
+    """What turning a task's texts into token ids takes, which is in no latency."""
+
+    kind: ClassVar[str] = "tokenization"
+    session: int
+    task: str
+    shape: str
+    """``task``: one row a call; ``8xtask``: eight."""
+    samples_ns: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcurrencyRecord:
+    """Several processes of one model working at the same time, each as fast as it can."""
+
+    kind: ClassVar[str] = "concurrency"
+    session: int
+    measured_key: str
+    graph_key: str
+    runtime: str
+    shape: str
+    threads: int
+    """Of each process."""
+    concurrency: int
+    """Processes side by side."""
+    round: int
+    wall_ns: int
+    """In which the samples were taken."""
+    samples_ns: Sequence[int]
+    """Of all processes together."""
+    task: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +256,19 @@ Record = (
     | GraphRecord
     | Int8Record
     | CurveRecord
+    | WorkerRecord
+    | LoadRecord
+    | LeftOutRecord
+    | TokenizationRecord
+    | ConcurrencyRecord
 )
+SideRecord = WorkerRecord | LoadRecord | LeftOutRecord
+"""What a latency campaign tells beside the latencies."""
 RECORD_TYPES: dict[str, type[Record]] = {
     each.kind: each
     for each in (
         TaskRecord, SessionRecord, CellRecord, SizeRecord, QualityRecord, LatencyRecord, GraphRecord, Int8Record,
-        CurveRecord,
+        CurveRecord, WorkerRecord, LoadRecord, LeftOutRecord, TokenizationRecord, ConcurrencyRecord,
     )
 }  # fmt: skip
 
