@@ -42,7 +42,8 @@ def open_measurable(
     if path.is_dir() and not (path / MANIFEST_NAME).exists() and (file_name or any(path.glob("*.onnx"))):
         path = _chosen_file(path, file_name)
     if path.suffix != ".onnx":
-        return measurable(workshop.as_onnx(open_model(source, task=task, workshop=workshop, offline=offline)))
+        model = open_model(source, task=task, workshop=workshop, offline=offline)
+        return measurable(workshop.as_onnx(model), exported_from=model)
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file")
     folder = tokenizer or path.parent

@@ -26,11 +26,23 @@ class Measurable:
     key: str
     onnx_path: Path
     tokenizer_path: Path
+    torch_path: Path | None = None
+    """The Hugging Face folder it was exported from, for PyTorch runtimes; None: it does not run there."""
 
 
-def measurable(artifact: Artifact) -> Measurable:
-    """An ONNX artifact as the harness takes it."""
-    return Measurable(key=artifact.key, onnx_path=artifact.onnx_path, tokenizer_path=artifact.tokenizer_path)
+def measurable(artifact: Artifact, *, exported_from: Artifact) -> Measurable:
+    """An ONNX artifact as the harness takes it.
+
+    Args:
+        artifact: ONNX.
+        exported_from: What it was exported from; itself, where it was made as ONNX.
+    """
+    return Measurable(
+        key=artifact.key,
+        onnx_path=artifact.onnx_path,
+        tokenizer_path=artifact.tokenizer_path,
+        torch_path=exported_from.path if exported_from.format == "torch" else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +108,10 @@ class Measuring:
         subjects: dict[str, Subject] = {}
         for model in models:
             graph = graphs[model.key]
-            subjects.setdefault(graph, Subject(measured_key=model.key, graph_key=graph, onnx_path=model.onnx_path))
+            subject = Subject(
+                measured_key=model.key, graph_key=graph, onnx_path=model.onnx_path, torch_path=model.torch_path
+            )
+            subjects.setdefault(graph, subject)
         done = [
             each for each in self.ledger.records if isinstance(each, LatencyRecord) and each.session == self.session
         ]

@@ -153,7 +153,7 @@ class Cells:
 
     def _measure(self, artifact: Artifact, data: TaskData, models: list[Measurable]) -> Measurable:
         """Everything but latency, which is measured for all models together at the end."""
-        model = measurable(self.workshop.as_onnx(artifact))
+        model = measurable(self.workshop.as_onnx(artifact), exported_from=artifact)
         self._record_curves(artifact, data)
         is_new = (model.key, data.task.name, data.task.dev_splits[0]) not in self.measuring.ledger.index.quality
         self.measuring.model(model, data)

@@ -23,7 +23,7 @@ from compressbench.plan_parts import (
     read_methods,
     resolve_device,
 )
-from compressbench.runtimes.onnxruntime import runtime_named
+from compressbench.runtimes.catalog import check_runtime
 from compressbench.tasks.data import TaskData
 from compressbench.teacher import TeacherSource
 
@@ -92,7 +92,7 @@ def resolve(options: Options) -> Plan:
     threads = check_threads(options.threads)
     shapes = tuple(dict.fromkeys(parse_shape(text) for text in options.shapes))
     for name in options.runtimes:
-        runtime_named(name)
+        check_runtime(name)
     data, teachers = load_data_and_teachers(options)
     for each in data:
         for split in ("train", *each.task.dev_splits):

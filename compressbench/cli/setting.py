@@ -14,7 +14,7 @@ from compressbench.harness.shapes import Shape, parse_shape
 from compressbench.options import Options
 from compressbench.plan_parts import check_threads, load_own, resolve_device, select_tasks
 from compressbench.progress import Progress, choose_progress
-from compressbench.runtimes.onnxruntime import runtime_named
+from compressbench.runtimes.catalog import check_runtime
 from compressbench.tasks.data import TaskData, load_task_data
 from compressbench.workshop import Workshop
 
@@ -38,7 +38,7 @@ def open_setting(values: Mapping[str, Any], *, label_names: tuple[str, ...] | No
     """
     options = Options(**plan_options(values))
     for name in options.runtimes:
-        runtime_named(name)
+        check_runtime(name)
     progress = choose_progress()
     workshop = open_workshop(options, progress)
     return Setting(

@@ -21,6 +21,7 @@ from compressbench.harness.measuring_process import Subject, Worker, end_workers
 from compressbench.harness.shapes import Shape
 from compressbench.progress import Progress
 from compressbench.records.schema import LatencyRecord
+from compressbench.runtimes.catalog import runs_in
 
 ONNXRUNTIME = ("onnxruntime",)
 WorkerKey = tuple[str, str, int]
@@ -119,6 +120,7 @@ class Campaign:
                 Block(subject, runtime, threads, str(shape), number)
                 for subject in self.subjects
                 for runtime in self.runtimes
+                if runs_in(runtime, torch_path=subject.torch_path)
                 for threads in self.threads
                 for shape in self.shapes
             ]

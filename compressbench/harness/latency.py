@@ -9,6 +9,7 @@ from compressbench.harness.measuring_process import Subject
 from compressbench.harness.shapes import Shape
 from compressbench.progress import Progress
 from compressbench.records.schema import LatencyRecord
+from compressbench.runtimes.catalog import runs_in
 
 ROUNDS = 15
 GENERATIONS = 3
@@ -55,6 +56,7 @@ def measure_latency(
         (subject.measured_key, runtime, count, str(shape), number)
         for subject in subjects
         for runtime in runtimes
+        if runs_in(runtime, torch_path=subject.torch_path)
         for count in threads
         for shape in shapes
         for number in range(rounds)

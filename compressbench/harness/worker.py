@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from compressbench.errors import CompressbenchError
-from compressbench.runtimes.onnxruntime import OrtModel, open_model
+from compressbench.runtimes.catalog import DEFAULT, Model, open_model
 
 STEADY_SPREAD = 0.05
 """A shape is steady when the medians of its last two windows differ by less than this share."""
@@ -71,7 +71,13 @@ def serve() -> None:
     request = json.loads(sys.stdin.readline())
     try:
         onnx_path = Path(request["onnx_path"])
-        model = open_model(onnx_path, threads=request["threads"])
+        torch_path = request.get("torch_path")
+        model = open_model(
+            request.get("runtime", DEFAULT),
+            onnx_path,
+            torch_path=None if torch_path is None else Path(torch_path),
+            threads=request["threads"],
+        )
         inputs = _read_inputs(Path(request["inputs_path"]), model)
     except CompressbenchError as error:
         _answer({"error": str(error)})
@@ -86,7 +92,7 @@ def serve() -> None:
             _answer({"error": f"{request['shape']} does not run in {onnx_path}: {reason}"})
 
 
-def _samples(model: OrtModel, arrays: dict[str, np.ndarray], request: dict[str, Any]) -> list[int]:
+def _samples(model: Model, arrays: dict[str, np.ndarray], request: dict[str, Any]) -> list[int]:
     def run_once() -> object:
         return model(arrays)
 
@@ -95,7 +101,7 @@ def _samples(model: OrtModel, arrays: dict[str, np.ndarray], request: dict[str, 
     return sample_latency(run_once, warmup=request["warmup"], count=request["count"])
 
 
-def _read_inputs(path: Path, model: OrtModel) -> dict[str, dict[str, np.ndarray]]:
+def _read_inputs(path: Path, model: Model) -> dict[str, dict[str, np.ndarray]]:
     """Arrays by shape and input name, from a file of arrays named ``<shape>/<input>``."""
     inputs: dict[str, dict[str, np.ndarray]] = {}
     with np.load(path, allow_pickle=False) as file:

@@ -6,27 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressbench.errors import BadInput, NotAvailableYet, UnknownName
+from compressbench.errors import BadInput
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
 
 NAME = "onnxruntime"
-CONTRACTED = (NAME, "openvino", "openvino-bf16", "torch", "torch-bf16", "torch-int8")
-
-
-def runtime_named(name: str) -> str:
-    """The runtime's name, checked.
-
-    Raises:
-        UnknownName: If there is none of that name.
-        NotAvailableYet: If this version does not have it.
-    """
-    if name not in CONTRACTED:
-        raise UnknownName("runtime", name, CONTRACTED)
-    if name != NAME:
-        raise NotAvailableYet(f"the runtime {name}")
-    return name
 
 
 class OrtModel:

@@ -128,7 +128,7 @@ CASES = {
     "mixed suites": (["--methods", "prune", "--tasks", "CoLA,synthetic-sentiment"], "mixes"),
     "missing plan": (["--plan", "absent.toml"], "there is no such file"),
     "precision": (["--methods", "prune", "--precision", "2%"], "not available yet"),
-    "openvino": (["--methods", "prune", "--runtimes", "openvino"], "not available yet"),
+    "runtime": (["--methods", "prune", "--runtimes", "openvno"], "did you mean 'openvino'"),
     "task shape": (["--methods", "prune", "--shapes", "task"], "not available yet"),
 }  # fmt: skip
 
