@@ -120,7 +120,7 @@ def test_a_second_campaign_waits_and_says_so(subjects: list[Subject]) -> None:
 
 def test_the_order_of_a_round_does_not_depend_on_where_a_campaign_was_stopped(subjects: list[Subject]) -> None:
     with open_campaign(
-        subjects, shapes=[Shape(1, 4), Shape(2, 4)], runtimes=["onnxruntime", "torch"], threads=[1], session=1,
+        subjects, shapes=[Shape(1, 4), Shape(2, 4)], runtimes=["onnxruntime", "openvino"], threads=[1], session=1,
         progress=Quiet(),
     ) as campaign:  # fmt: skip
         blocks = campaign.blocks(range(3))
