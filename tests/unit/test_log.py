@@ -7,14 +7,39 @@ from fake_run import cell, fake_run
 
 from compressbench.errors import BadInput
 from compressbench.records.log import RecordLog
-from compressbench.records.schema import RECORD_TYPES, GraphRecord, QualityRecord, to_json
+from compressbench.records.schema import (
+    RECORD_TYPES,
+    ConcurrencyRecord,
+    GraphRecord,
+    LeftOutRecord,
+    LoadRecord,
+    QualityRecord,
+    TokenizationRecord,
+    WorkerRecord,
+    to_json,
+)
 
 GRAPH = GraphRecord(measured_key="a", graph_key="b")
+CAMPAIGN = [
+    WorkerRecord(
+        session=1, measured_key="a", runtime="onnxruntime", threads=2, process=0, cores=[0, 1], load_ns=5,
+        start_memory_bytes=6, peak_memory_bytes=7, unsettled=["task"],
+    ),
+    LoadRecord(
+        session=1, process=0, elapsed_ns=9, cores=2, others_cpu_ns=1, throttled_ns=0, load_average=None
+    ),
+    LeftOutRecord(session=1, measured_key="a", runtime="torch", reason="there is no PyTorch folder"),
+    TokenizationRecord(session=1, task="t", shape="task", samples_ns=[1, 2]),
+    ConcurrencyRecord(
+        session=1, measured_key="a", graph_key="b", runtime="onnxruntime", shape="task", threads=1, concurrency=2,
+        round=0, wall_ns=10, samples_ns=[4, 5], task="t",
+    ),
+]  # fmt: skip
 
 
 def test_records_come_back_as_they_went_in(tmp_path: Path) -> None:
     log = RecordLog(tmp_path / "records.jsonl")
-    written = fake_run(tasks=("MNLI",), chains=("baseline", "quant-qdq"))
+    written = [*fake_run(tasks=("MNLI",), chains=("baseline", "quant-qdq")), *CAMPAIGN]
     for record in written:
         log.append(record)
     contents = log.read()
@@ -93,7 +118,7 @@ def test_a_record_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
         ('{"kind": "graph"}', "line 1 is no record: it has no schema_version"),
         (
             '{"schema_version": 99, "kind": "graph"}',
-            "is of schema version 99 and this program reads 1 to 2: use the version",
+            "is of schema version 99 and this program reads 1 to 3: use the version",
         ),
         ('{"schema_version": 1, "kind": "smell"}', "holds a record of unknown kind 'smell'"),
         ('{"schema_version": 1, "kind": "graph", "measured_key": "a"}', "is no complete 'graph' record .*graph_key"),
