@@ -14,9 +14,9 @@ import numpy as np
 
 from compressbench.errors import BadInput, CompressbenchError
 from compressbench.numerics.weighted_metrics import weighted_metric
-from compressbench.reporting.run_folder import read_run
-from compressbench.reporting.run_index import RunIndex, index_records
-from compressbench.reporting.scoring import Answers, split_answers
+from compressbench.records.run_folder import read_run
+from compressbench.records.run_index import RunIndex, index_records
+from compressbench.scoring import Answers, split_answers
 
 RESAMPLES = 4000
 

@@ -1,8 +1,8 @@
 """The records of one run in memory and, where there is a folder, on disk: what is known, and a place to add to it."""
 
 from compressbench.records.log import RecordLog
+from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import Record
-from compressbench.reporting.run_index import RunIndex, index_records
 
 
 class Ledger:

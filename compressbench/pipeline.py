@@ -24,9 +24,9 @@ from compressbench.plan import BASELINE, Plan
 from compressbench.plan_parts import MethodLine
 from compressbench.progress import Progress
 from compressbench.records.curves import read_curves
+from compressbench.records.run_folder import ENVIRONMENT_NAME
 from compressbench.records.schema import CellRecord, CurveRecord, to_json
 from compressbench.reporting.comparison import comparison
-from compressbench.reporting.run_folder import ENVIRONMENT_NAME
 from compressbench.reporting.writers import write_reports
 from compressbench.run_folder import RunFolder
 from compressbench.tasks.data import TaskData

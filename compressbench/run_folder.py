@@ -13,8 +13,8 @@ from compressbench.ledger import Ledger
 from compressbench.plan import Plan
 from compressbench.plan_file import write_plan_file
 from compressbench.records.log import LOG_NAME, RecordLog
+from compressbench.records.run_folder import ENVIRONMENT_NAME
 from compressbench.records.schema import SessionRecord
-from compressbench.reporting.run_folder import ENVIRONMENT_NAME
 
 DIGEST_NAME = "plan.digest"
 

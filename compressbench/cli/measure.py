@@ -72,9 +72,9 @@ def _measure(models: dict[str, Measurable], baseline: str, setting: Setting, *, 
     from compressbench.ledger import Ledger
     from compressbench.measuring import Measuring
     from compressbench.records.log import LOG_NAME, RecordLog
+    from compressbench.records.run_folder import ENVIRONMENT_NAME
     from compressbench.reporting.comparison import comparison
     from compressbench.reporting.console import print_comparison
-    from compressbench.reporting.run_folder import ENVIRONMENT_NAME
     from compressbench.reporting.writers import write_reports
 
     environment = describe_environment(threads=setting.workshop.threads)

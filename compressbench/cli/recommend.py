@@ -31,9 +31,9 @@ def recommend_command(
     """
     from rich.console import Console
 
+    from compressbench.records.run_folder import read_run
     from compressbench.reporting.console import print_notes, print_table
     from compressbench.reporting.recommendation import Limits, reason, recommend
-    from compressbench.reporting.run_folder import read_run
     from compressbench.units import parse_duration_ns, parse_percent, parse_size_bytes
 
     limits = Limits(

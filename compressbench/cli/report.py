@@ -22,10 +22,10 @@ def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | Non
     from rich.console import Console
 
     from compressbench.errors import UnknownName
+    from compressbench.records.run_folder import read_run
+    from compressbench.records.run_index import index_records
     from compressbench.reporting.comparison import comparison
     from compressbench.reporting.console import print_comparison
-    from compressbench.reporting.run_folder import read_run
-    from compressbench.reporting.run_index import index_records
     from compressbench.reporting.writers import write_reports
 
     wanted = split_list(formats, option="--format")
@@ -55,8 +55,8 @@ def compare_command(*, run_a: Path, run_b: Path, margin: str | None) -> int:
     """Compare two runs, row by row: paired score differences with intervals, sizes, latencies."""
     from rich.console import Console
 
+    from compressbench.records.run_folder import read_run
     from compressbench.reporting.compare import compare_runs, print_run_comparison
-    from compressbench.reporting.run_folder import read_run
     from compressbench.units import parse_points
 
     runs = [read_run(folder) for folder in (run_a, run_b)]

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from compressbench.errors import BadInput
+from compressbench.records.latencies import BOOTSTRAP_SEED, LatencyIndex
+from compressbench.records.run_folder import RunRecords
+from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import CellRecord
-from compressbench.reporting.latencies import BOOTSTRAP_SEED, LatencyIndex
-from compressbench.reporting.run_folder import RunRecords
-from compressbench.reporting.run_index import RunIndex, index_records
-from compressbench.reporting.scoring import primary_score, score_difference, split_answers
 from compressbench.reporting.tables import (
     NONE,
-    Table,
     format_interval,
     format_p_value,
     metric_name,
     row_label,
 )
+from compressbench.scoring import primary_score, score_difference, split_answers
 from compressbench.stats import holm, unpaired_ratio_interval
+from compressbench.table import Table, bullets, print_notes, print_table, table_markdown
 from compressbench.units import format_points, format_ratio
 
 if TYPE_CHECKING:
@@ -128,8 +128,6 @@ def comparison_tables(compared: dict[str, Any]) -> list[Table]:
 
 def print_run_comparison(compared: dict[str, Any], console: "Console") -> None:
     """Tables and notes on a screen."""
-    from compressbench.reporting.console import print_notes, print_table
-
     for table in comparison_tables(compared):
         print_table(table, console)
     print_notes(_notes(compared), console)
@@ -137,8 +135,6 @@ def print_run_comparison(compared: dict[str, Any], console: "Console") -> None:
 
 def run_comparison_markdown(compared: dict[str, Any]) -> str:
     """Tables and notes as Markdown."""
-    from compressbench.reporting.markdown import bullets, table_markdown
-
     return "\n\n".join([*map(table_markdown, comparison_tables(compared)), bullets(_notes(compared))]) + "\n"
 
 

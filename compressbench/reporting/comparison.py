@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compressbench.records.latencies import LatencyIndex
+from compressbench.records.run_index import index_records
 from compressbench.records.schema import SCHEMA_VERSION, Record
-from compressbench.reporting.latencies import LatencyIndex
 from compressbench.reporting.rows import row_of
-from compressbench.reporting.run_index import index_records
 from compressbench.reporting.summary import summarize
 from compressbench.stats import holm
 

@@ -9,7 +9,8 @@ from compressbench.reporting.curve_plots import CurvePlot, curve_plots
 from compressbench.reporting.notes import notes_of
 from compressbench.reporting.plots import comparison_plots
 from compressbench.reporting.reference_table import reference_notes, reference_tables
-from compressbench.reporting.tables import Table, TaskBlock, summary_table, task_blocks
+from compressbench.reporting.tables import TaskBlock, summary_table, task_blocks
+from compressbench.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

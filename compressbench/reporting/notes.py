@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from compressbench.reporting.run_index import BASELINE
+from compressbench.records.run_index import BASELINE
 from compressbench.reporting.seeds import over_seeds
 from compressbench.reporting.tables import BASELINE_LABEL, SAME_GRAPH, format_interval
 

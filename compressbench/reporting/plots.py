@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from compressbench.reporting.run_index import BASELINE
+from compressbench.records.run_index import BASELINE
 from compressbench.reporting.svg import GREY, line, log_ticks, svg, text
 from compressbench.reporting.tables import metric_name, places_of, row_label
 from compressbench.units import MIB

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from compressbench.records.latencies import BASELINE_RUNTIME, LatencyIndex
+from compressbench.records.run_index import BASELINE, RunIndex
 from compressbench.records.schema import CellRecord
-from compressbench.reporting.latencies import BASELINE_RUNTIME, LatencyIndex
 from compressbench.reporting.row_warnings import (
     CellFailed,
     ComputesInFp32,
@@ -25,8 +26,7 @@ from compressbench.reporting.row_warnings import (
     TeacherNotAboveChance,
     UndefinedAnswers,
 )
-from compressbench.reporting.run_index import BASELINE, RunIndex
-from compressbench.reporting.scoring import (
+from compressbench.scoring import (
     Answers,
     agreement_of,
     chance_score,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from compressbench.reporting.run_index import BASELINE
+from compressbench.records.run_index import BASELINE
 from compressbench.stats import geometric_mean
 
 

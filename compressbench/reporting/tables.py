@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compressbench.reporting.run_index import BASELINE
+from compressbench.records.run_index import BASELINE
 from compressbench.reporting.seeds import over_seeds
+from compressbench.table import Table
 from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
 
 NONE = "–"
@@ -20,15 +21,6 @@ _METRIC_NAMES = {
     "pearson": "Pearson",
     "spearmanr": "Spearman",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of text; the first column is words, the others figures."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)

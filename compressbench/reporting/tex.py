@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from compressbench.reporting.document import Document
-from compressbench.reporting.tables import Table
+from compressbench.table import Table
 
 _SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$",

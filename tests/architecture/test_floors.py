@@ -10,17 +10,17 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "compressbench"
 FLOORS = (
     {"errors"},
-    {"units", "stats", "registry", "environment", "memory", "progress"},
+    {"units", "stats", "registry", "environment", "memory", "progress", "table"},
     {"artifacts", "records", "numerics"},
     {"models", "tasks", "corpus", "runtimes"},
-    {"prediction"},
-    {"methods", "harness", "reporting"},
+    {"prediction", "scoring"},
+    {"methods", "harness", "reporting", "gate"},
     {"options", "teacher", "plan_parts", "plan", "plan_file"},
     {"ledger", "measuring", "workshop", "run_folder", "pipeline", "foreign", "noise"},
     {"cli"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-NEVER_EACH_OTHER = {"methods", "harness", "reporting"}
+NEVER_EACH_OTHER = {"methods", "harness", "reporting", "gate"}
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "pandas", "onnx", "onnxruntime", "scipy")
 
 

@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
 from compressbench.errors import BadInput
+from compressbench.records.run_index import index_records
 from compressbench.records.schema import Record
-from compressbench.reporting.run_index import index_records
 from tests.unit import fake_run
 
 SPEC = importlib.util.spec_from_file_location("over_seeds", Path(__file__).parents[2] / "benchmarks" / "over_seeds.py")

@@ -12,9 +12,9 @@ from fake_run import CHAINS, cell, failed_cell, fake_run, quality, references
 from compressbench.__main__ import main
 from compressbench.errors import BadInput
 from compressbench.records.log import RecordLog
+from compressbench.records.run_folder import RunRecords
 from compressbench.records.schema import QualityRecord, Record
 from compressbench.reporting.recommendation import Candidate, Limits, reason, recommend
-from compressbench.reporting.run_folder import RunRecords
 
 MS, MIB = 1_000_000, 1024 * 1024
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from compressbench.errors import BadInput
+from compressbench.records.run_folder import RunRecords
 from compressbench.records.schema import LatencyRecord, QualityRecord, Record, SizeRecord
 from compressbench.reporting.compare import compare_runs, print_run_comparison, run_comparison_markdown, within_margin
-from compressbench.reporting.run_folder import RunRecords
 from compressbench.stats import holm
 
 MACHINE = {"isa_class": "x86_64+avx2", "threads": 2}

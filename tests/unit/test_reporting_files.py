@@ -273,7 +273,7 @@ class TestPlots:
 
 
 def test_reports_load_no_heavy_library() -> None:
-    modules = ["console", "writers", "compare", "comparison", "model_card", "reference_table", "run_folder"]
+    modules = ["console", "writers", "compare", "comparison", "model_card", "reference_table"]
     heavy = ["torch", "transformers", "datasets", "evaluate", "pandas", "scipy", "sklearn", "onnxruntime", "rich"]
     program = "; ".join(
         [

@@ -8,8 +8,8 @@ import numpy as np
 
 from compressbench.errors import BadInput
 from compressbench.numerics.weighted_metrics import weighted_metric
+from compressbench.records.run_index import RunIndex
 from compressbench.records.schema import CellRecord, QualityRecord, TaskRecord
-from compressbench.reporting.run_index import RunIndex
 from compressbench.stats import (
     Difference,
     bootstrap_interval,

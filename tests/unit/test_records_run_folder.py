@@ -6,8 +6,8 @@ from fake_run import fake_run
 
 from compressbench.errors import BadInput
 from compressbench.records.log import LOG_NAME, RecordLog
+from compressbench.records.run_folder import ENVIRONMENT_NAME, read_run
 from compressbench.reporting.comparison import comparison
-from compressbench.reporting.run_folder import ENVIRONMENT_NAME, read_run
 
 
 @pytest.fixture
