@@ -11,7 +11,7 @@ from compressbench.cli.options import PATH
 
 if TYPE_CHECKING:
     from compressbench.reporting.recommendation import Candidate, Limits
-    from compressbench.reporting.tables import Table
+    from compressbench.table import Table
 
 
 @click.command()
@@ -32,8 +32,8 @@ def recommend_command(
     from rich.console import Console
 
     from compressbench.records.run_folder import read_run
-    from compressbench.reporting.console import print_notes, print_table
     from compressbench.reporting.recommendation import Limits, reason, recommend
+    from compressbench.table import print_notes, print_table
     from compressbench.units import parse_duration_ns, parse_percent, parse_size_bytes
 
     limits = Limits(
@@ -62,7 +62,8 @@ def recommend_command(
 
 def _table(candidates: list[Candidate], limits: Limits) -> Table:
     """Candidates with what the limits are about."""
-    from compressbench.reporting.tables import NONE, Table, format_milliseconds
+    from compressbench.reporting.tables import NONE, format_milliseconds
+    from compressbench.table import Table
     from compressbench.units import format_mib, format_percent
 
     rows = []

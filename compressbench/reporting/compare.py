@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from compressbench import stats
 from compressbench.errors import BadInput
 from compressbench.records.latencies import BOOTSTRAP_SEED, LatencyIndex
 from compressbench.records.run_folder import RunRecords
@@ -86,9 +87,8 @@ def within_margin(found: dict[str, float] | None, *, margin: float) -> str | Non
     """
     if found is None:
         return None
-    if found["low"] > -margin:
-        return "yes"
-    return "no" if found["high"] < -margin else "not shown"
+    answer = stats.within_margin(found["low"], found["high"], margin=margin)
+    return {True: "yes", False: "no", None: "not shown"}[answer]
 
 
 def comparison_tables(compared: dict[str, Any]) -> list[Table]:
