@@ -57,6 +57,25 @@ def asymmetric_codes(values: np.ndarray, *, code_type: CodeType) -> Codes:
     return Codes(codes.astype(code_type), np.array(scale), np.array(zero_point, dtype=code_type))
 
 
+def to_unsigned(codes: Codes) -> Codes:
+    """int8 codes as uint8: codes and zero point move by +128, so each stands for the value it stood for.
+
+    Only the arithmetic may differ: x86 kernels without VNNI saturate on unsigned activations and full-range weights.
+    """
+
+    def moved(values: np.ndarray) -> np.ndarray:
+        return (values.astype(np.int16) + 128).astype(np.uint8)
+
+    return Codes(moved(codes.values), codes.scale, moved(codes.zero_point))
+
+
+def quantized(values: np.ndarray, *, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """The codes of values on a given grid, as QuantizeLinear makes them: rounded half to even, clipped to its type."""
+    info = np.iinfo(zero_point.dtype)
+    codes = np.rint(values / scale) + zero_point.astype(np.int32)
+    return np.asarray(np.clip(codes, info.min, info.max).astype(zero_point.dtype))
+
+
 def real_values(codes: Codes) -> np.ndarray:
     """The float32 values that codes stand for."""
     steps = codes.values.astype(np.int32) - codes.zero_point.astype(np.int32)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from compressbench.errors import InvalidParameter
+from compressbench.methods.method import parameter
 from compressbench.methods.quantize.static import StaticQuantization
 from compressbench.registry import register
 
@@ -16,3 +18,18 @@ class QuantQdq(StaticQuantization):
     reference: ClassVar[str] = "https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html"
     # Outputs stay float: the fused kernel hands them on as float anyway, and a rounding less is a better score.
     quantizes_outputs: ClassVar[bool] = False
+
+    dedicated_qdq_pair: bool = parameter(
+        default=False, help="a Q/DQ pair for each reader of an activation instead of one for all (DedicatedQDQPair)"
+    )
+    s8_to_u8: bool = parameter(
+        default=False, help="with activation_type=int8: codes and zero points moved by +128, the same values in U8"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.s8_to_u8 and self.activation_type != "int8":
+            raise InvalidParameter(
+                f"s8_to_u8=true moves signed activations, and activation_type={self.activation_type} has none: "
+                "add activation_type=int8, or leave s8_to_u8 out"
+            )

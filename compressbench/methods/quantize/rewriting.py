@@ -9,7 +9,9 @@ from compressbench.artifacts.artifact import ONNX_NAME, TOKENIZER_NAME, Artifact
 from compressbench.errors import BadInput
 from compressbench.methods.method import Context
 from compressbench.methods.quantize.calibration import Ranges, activation_ranges
+from compressbench.methods.quantize.layers import excluded_weights
 from compressbench.methods.quantize.qdq import QuantQdq
+from compressbench.methods.quantize.signed_codes import move_to_unsigned
 from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take_weights
 from compressbench.methods.quantize.static import Quantization, StaticQuantization
 from compressbench.models.onnx_export import quiet_libraries
@@ -95,13 +97,17 @@ def quantized_model(method: Quantization, model: "ModelProto", ranges: Ranges) -
         method: Resolved.
         model: fp32.
         ranges: Of every tensor that `activations` names; empty for dynamic quantization.
+
+    Raises:
+        InvalidParameter: If `nodes_to_exclude` names what the model does not have.
     """
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
+    excluded = excluded_weights(model, method.nodes_to_exclude)
     linear_as_matmul(model)
     for place, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
-    weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq))
+    weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq), excluded=excluded)
     ranges = ranges | {f"{name}{ROWS_SUFFIX}": bounds for name, bounds in ranges.items()}
     add_infer_metadata(model)  # shapes are there: without the mark the quantizer writes the model out and infers them
     with quiet_libraries():
@@ -110,6 +116,8 @@ def quantized_model(method: Quantization, model: "ModelProto", ranges: Ranges) -
         quantizer.model.topological_sort()
     made: ModelProto = quantizer.model.model
     put_codes(made, weights, reduce_range=bool(method.reduce_range))
+    if isinstance(method, QuantQdq) and method.s8_to_u8:
+        move_to_unsigned(made)
     drop_unused_initializers(made)
     strip_exporter_traces(made)
     return made
@@ -143,6 +151,7 @@ def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nod
     settings["activation_qType"] = QuantType.QUInt8 if method.activation_type == "uint8" else QuantType.QInt8
     if isinstance(method, QuantQdq):
         settings["extra_options"]["OpTypesToExcludeOutputQuantization"] = ["MatMul"]
+        settings["extra_options"]["DedicatedQDQPair"] = method.dedicated_qdq_pair
         return QDQQuantizer(model, **settings)
     return ONNXQuantizer(model, mode=QuantizationMode.QLinearOps, static=True, **settings)
 

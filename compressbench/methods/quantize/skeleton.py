@@ -4,6 +4,7 @@ The quantizer walks through every column of every weight in Python: most of its 
 given one-element weights and decides the graph alone; `numerics.affine` makes the same codes at once.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class Weights:
     """Names of the nodes that read them."""
 
 
-def take_weights(model: "ModelProto", *, rows_as_matrices: bool) -> Weights:
+def take_weights(model: "ModelProto", *, rows_as_matrices: bool, excluded: Collection[str] = ()) -> Weights:
     """Replace the weights of Linear layers and embeddings by one element each, shapes inferred before; returns them.
 
     Args:
@@ -39,6 +40,7 @@ def take_weights(model: "ModelProto", *, rows_as_matrices: bool) -> Weights:
         rows_as_matrices: Whether Linear layers on [batch, features] (pooler, classifier) become ones on
             [batch, 1, features]. ONNX Runtime makes a Gemm of MatMul and Add of rank 2 before it looks for INT8
             patterns, and then computes it in fp32.
+        excluded: Weights that stay fp32.
     """
     from onnx import TensorProto, shape_inference
 
@@ -49,13 +51,15 @@ def take_weights(model: "ModelProto", *, rows_as_matrices: bool) -> Weights:
         weight = initializers.get(node.input[place]) if kept is not None else None
         if kept is None or weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != 2:
             continue
+        if weight.name in excluded:
+            continue
         taken.nodes.append(node.name)
         if weight.name not in kept:
             kept[weight.name] = to_array(weight)
             weight.ClearField("raw_data")
     shaped = shape_inference.infer_shapes(model)  # reads the dims of weights, not their values
     if rows_as_matrices:
-        _rows_as_matrices(model, shaped)
+        _rows_as_matrices(model, shaped, weights=taken.linear)
         shaped = shape_inference.infer_shapes(model)
     model.graph.value_info.extend(shaped.graph.value_info)
     for name in (*taken.linear, *taken.tables):
@@ -63,12 +67,11 @@ def take_weights(model: "ModelProto", *, rows_as_matrices: bool) -> Weights:
     return taken
 
 
-def _rows_as_matrices(model: "ModelProto", shaped: "ModelProto") -> None:
+def _rows_as_matrices(model: "ModelProto", shaped: "ModelProto", *, weights: Collection[str]) -> None:
     """Put a second axis of length 1 before each MatMul of rank 2, and take it off after its bias."""
     from onnx import helper
 
     ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in shaped.graph.value_info}
-    weights = {each.name for each in model.graph.initializer}
     readers = {name: node for node in model.graph.node for name in node.input}
     axis = "rows_axis"
     nodes: list[NodeProto] = []

@@ -7,22 +7,20 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
-from compressbench import environment
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.errors import InvalidParameter
 from compressbench.methods.method import AUTO, Auto, Compressed, Context, Method, parameter
 from compressbench.models.geometry import Geometry
+from compressbench.targets import NATIVE, TARGETS, TargetName, check_target, resolve_target
 from compressbench.tasks.task import Task
-
-NATIVE = "native"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization(Method):
     """Parameters of every quantization; the names are ONNX Runtime's."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
     produces: ClassVar[Format] = "onnx-int8"
     libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
@@ -33,20 +31,30 @@ class Quantization(Method):
         default=True, help="one scale for each output of a Linear layer instead of one for all"
     )
     reduce_range: bool | Auto = parameter(  # noqa: RUF009 - a field, like the others
-        AUTO, help="weights in 7 bits, so that sums fit into 16; auto: where the CPU has no VNNI"
+        AUTO, help="weights in 7 bits, so that sums of pairs fit into 16; auto: where the target has no VNNI"
     )
-    target: Literal["native"] = parameter("native", help="instruction set the model is made for")
+    target: Literal["native"] | TargetName = parameter(  # noqa: RUF009
+        NATIVE, help="instruction set the model is made for; portable gives the same numbers on every CPU"
+    )
+    nodes_to_exclude: str = parameter(
+        "", help="layers or nodes that stay fp32, joined by `;`; `*` stands for any text, as in *.intermediate.dense"
+    )
 
     def __post_init__(self) -> None:
-        if self.target not in (NATIVE, environment.isa_class()):
-            raise InvalidParameter(f"target={self.target} is not {NATIVE}, the CPU this runs on")
+        resolve_target(self.target)
+
+    def check(self, source: Geometry) -> Geometry:
+        """See `Method.check`; a target whose numbers this machine cannot reproduce is refused too."""
+        check_target(self.target)
+        return super().check(source)
 
     def resolved(self, *, task: Task) -> Self:
-        """See `Method.resolved`; the machine decides `reduce_range` and what `native` is."""
+        """See `Method.resolved`; ``native`` becomes this CPU's target, and the target decides what is ``auto``."""
         method = super().resolved(task=task)
-        reduce_range = not environment.has_vnni() if method.reduce_range == AUTO else method.reduce_range
-        target: Any = environment.isa_class()
-        return replace(method, reduce_range=reduce_range, target=target)
+        target = TARGETS[resolve_target(self.target)]
+        if method.reduce_range == AUTO:
+            method = replace(method, reduce_range=not target.adds_in_32_bits)
+        return replace(method, target=target.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +65,9 @@ class StaticQuantization(Quantization):
     quantizes_outputs: ClassVar[bool]
     """Whether a Linear layer's output has a range of its own."""
 
-    activation_type: Literal["uint8", "int8"] = parameter("uint8", help="type of the activations' codes")
+    activation_type: Literal["uint8", "int8"] | Auto = parameter(  # noqa: RUF009
+        AUTO, help="type of the activations' codes; auto: what the target's INT8 kernels take, uint8 but on arm64"
+    )
     calibrate_method: Literal["minmax"] = parameter("minmax", help="how ranges follow from the values seen")
     calibration_rows: int = parameter(128, help="training rows, drawn by the seed, that ranges are taken from")
 
@@ -65,6 +75,14 @@ class StaticQuantization(Quantization):
         super().__post_init__()
         if self.calibration_rows < 1:
             raise InvalidParameter(f"calibration_rows={self.calibration_rows} leaves nothing to calibrate on: use 128")
+
+    def resolved(self, *, task: Task) -> Self:
+        """See `Quantization.resolved`."""
+        method = super().resolved(task=task)
+        if method.activation_type != AUTO:
+            return method
+        target = TARGETS[resolve_target(method.target)]
+        return replace(method, activation_type=target.activation_type)
 
     def compress(self, source: Artifact, context: Context) -> Compressed:
         """See `Method.compress`.

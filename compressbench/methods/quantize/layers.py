@@ -1,0 +1,59 @@
+"""The names of a graph's layers, as a user writes them and reads them: those of the weights, without ``.weight``."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from compressbench.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+WEIGHT_PLACES = {"MatMul": 1, "Gemm": 1, "Gather": 0}
+"""Where an operator's weight stands among its inputs."""
+
+
+def weight_nodes(model: "ModelProto") -> Iterator[tuple["NodeProto", str]]:
+    """Each Linear layer and each embedding look-up, with the name of its constant weight."""
+    from onnx import TensorProto
+
+    weights = {
+        each.name for each in model.graph.initializer if len(each.dims) == 2 and each.data_type == TensorProto.FLOAT
+    }
+    for node in model.graph.node:
+        place = WEIGHT_PLACES.get(node.op_type)
+        if place is not None and node.input[place] in weights:
+            yield node, node.input[place]
+
+
+def layer_name(weight: str) -> str:
+    """``bert.pooler.dense`` of ``bert.pooler.dense.weight``."""
+    return weight.removesuffix(".weight")
+
+
+def excluded_weights(model: "ModelProto", patterns: str) -> frozenset[str]:
+    """Names of the weights whose layer or node one of the patterns is.
+
+    Args:
+        model: fp32.
+        patterns: Joined by ``;``; ``*`` stands for any text.
+
+    Raises:
+        InvalidParameter: If a pattern is that of no layer.
+    """
+    named: dict[str, set[str]] = {}
+    for node, weight in weight_nodes(model):
+        for name in {layer_name(weight), weight, node.name} - {""}:
+            named.setdefault(name, set()).add(weight)
+    excluded: set[str] = set()
+    for pattern in filter(None, patterns.split(";")):
+        found = [weights for name, weights in named.items() if fnmatchcase(name, pattern)]
+        if not found:
+            layers = [layer_name(weight) for _, weight in weight_nodes(model)]
+            raise InvalidParameter(
+                f"nodes_to_exclude={pattern} is no layer of this model: it has {layers[0]} to {layers[-1]}"
+                if layers
+                else f"nodes_to_exclude={pattern} is no layer of this model: it has none"
+            )
+        excluded.update(*found)
+    return frozenset(excluded)
