@@ -66,6 +66,8 @@ def run(
         BadInput: If the folder cannot be used.
     """
     folder = RunFolder.open(out, plan, fresh=fresh)
+    for warning in folder.ledger.warnings:
+        progress.say(warning)
     measuring = Measuring(
         ledger=folder.ledger,
         session=folder.session,

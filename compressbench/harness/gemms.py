@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressbench.errors import BadInput
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.shapes import Shape
 from compressbench.harness.weights import WEIGHT_INPUT
@@ -35,11 +36,22 @@ class Gemm:
 
 
 def profiled_graph(onnx_path: Path, shape: Shape) -> tuple["ModelProto", list[Gemm]]:
-    """The graph that ONNX Runtime makes of a model, and its matrix products at `shape`."""
+    """The graph that ONNX Runtime makes of a model, and its matrix products at `shape`.
+
+    Raises:
+        BadInput: If the model does not run at that shape.
+    """
     arrays = latency_inputs([onnx_path], [shape])
     inputs = {name.split("/")[1]: array for name, array in arrays.items()}
     with tempfile.TemporaryDirectory() as folder:
-        optimized, shapes = _optimized_and_shapes(_with_named_nodes(onnx_path, Path(folder)), inputs, Path(folder))
+        named = _with_named_nodes(onnx_path, Path(folder))
+        try:
+            optimized, shapes = _optimized_and_shapes(named, inputs, Path(folder))
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime has a class per kind of failure and no base for them
+            raise BadInput(
+                f"{onnx_path} does not run at {shape} ({str(error).strip().splitlines()[0][:160]}): if it takes only "
+                "shorter rows, put its config.json beside it, whose max_position_embeddings says so"
+            ) from None
     return optimized, gemms_of(optimized, shapes)
 
 

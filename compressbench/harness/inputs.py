@@ -9,7 +9,7 @@ import numpy as np
 from compressbench.harness.shapes import Shape
 
 SAFE_VOCAB = 1000
-"""Token ids below this exist in the vocabulary of every BERT-family model, for files that come without a config."""
+"""Token ids below this exist in the vocabulary of every published BERT-family model."""
 
 
 def latency_inputs(onnx_paths: Sequence[Path], shapes: Sequence[Shape], *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -33,8 +33,8 @@ def latency_inputs(onnx_paths: Sequence[Path], shapes: Sequence[Shape], *, seed:
 
 
 def vocabulary_size(onnx_path: Path) -> int:
-    """What the config beside a model says, or a size that is always safe."""
-    return _config_number(onnx_path, "vocab_size", SAFE_VOCAB)
+    """What the config beside a model says; without one the rows of the table that the token ids look up."""
+    return _config_number(onnx_path, "vocab_size", 0) or _looked_up_rows(onnx_path) or SAFE_VOCAB
 
 
 def longest_input(onnx_path: Path) -> int:
@@ -48,3 +48,20 @@ def _config_number(onnx_path: Path, name: str, default: int) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         return default
     return number if isinstance(number, int) else default
+
+
+def _looked_up_rows(onnx_path: Path) -> int | None:
+    """Rows of the word embeddings, quantized or not, read off the graph; None where they are not found."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        graph = onnx.load(str(onnx_path), load_external_data=False).graph
+    except (DecodeError, OSError):
+        return None  # whoever opens the model says what is wrong with it
+    rows = {each.name: each.dims[0] for each in graph.initializer if len(each.dims) == 2}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in rows:
+            rows[node.output[0]] = rows[node.input[0]]
+    tables = (each.input[0] for each in graph.node if each.op_type == "Gather" and each.input[1] == "input_ids")
+    return next((rows[name] for name in tables if name in rows), None)

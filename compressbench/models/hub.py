@@ -1,6 +1,7 @@
 """Models fetched from the hub by name: config, tokenizer and safetensors only."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +15,13 @@ FETCHED = (
 )  # fmt: skip
 
 
-def fetch_model(name: str, *, offline: bool) -> Path:
+def fetch_model(name: str, *, offline: bool, also: Sequence[str] = ()) -> Path:
     """The local snapshot of a hub model, fetched where it is not cached; its folder is named by the commit.
+
+    Args:
+        name: ``owner/name``, or ``name`` alone.
+        offline: Whether only the local cache may be read.
+        also: Files to fetch beside config, tokenizer and safetensors, such as one ONNX file.
 
     Raises:
         BadInput: If `name` cannot be one, the hub has no such model, or it cannot be reached.
@@ -34,7 +40,7 @@ def fetch_model(name: str, *, offline: bool) -> Path:
     problem = "--offline was given" if offline else connection_problem()
     disable_progress_bars()
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FETCHED), local_files_only=problem is not None))
+        return Path(snapshot_download(name, allow_patterns=[*FETCHED, *also], local_files_only=problem is not None))
     except (RepositoryNotFoundError, HFValidationError):
         raise BadInput(f"{name} is neither a folder nor a public model on the hub: check the spelling") from None
     except (ConnectionFailed, HfHubHTTPError, OSError) as error:

@@ -17,13 +17,23 @@ NAME = "onnxruntime"
 class OrtModel:
     """A model in a session of ONNX Runtime; called with arrays by input name, it gives logits."""
 
-    def __init__(self, session: "InferenceSession") -> None:
+    def __init__(self, session: "InferenceSession", path: Path) -> None:
         self._session = session
+        self._path = path
         self.input_names = tuple(each.name for each in session.get_inputs())
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Logits, float32 [batch, outputs]; inputs the graph does not have (token types) are left out."""
-        logits: np.ndarray = self._session.run(None, {name: inputs[name] for name in self.input_names})[0]
+        """Logits, float32 [batch, outputs]; inputs the graph does not have (token types) are left out.
+
+        Raises:
+            BadInput: If it cannot run rows of this many tokens, or ids beyond its vocabulary.
+        """
+        try:
+            logits: np.ndarray = self._session.run(None, {name: inputs[name] for name in self.input_names})[0]
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime has a class per kind of failure and no base for them
+            size = " x ".join(map(str, inputs[self.input_names[0]].shape))
+            reason = str(error).strip().splitlines()[0][:200]
+            raise BadInput(f"{self._path} does not run on rows of {size} tokens: {reason}") from None
         return logits
 
 
@@ -41,7 +51,7 @@ def open_model(path: Path, *, threads: int) -> OrtModel:
         session = InferenceSession(str(path), session_options(threads=threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - ONNX Runtime has a class per kind of failure and no base for them
         raise BadInput(f"{path} cannot be opened by ONNX Runtime: {str(error).strip().splitlines()[0]}") from None
-    return OrtModel(session)
+    return OrtModel(session, path)
 
 
 def write_optimized_graph(path: Path, to: Path) -> None:
