@@ -7,15 +7,14 @@ was interrupted goes on, and a finished one measures latency anew and nothing el
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compressbench.artifacts.artifact import Artifact
-from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore, open_store
 from compressbench.errors import CompressbenchError
 from compressbench.measuring import Measurable, Measuring, measurable
@@ -203,7 +202,7 @@ class Cells:
             method=typed,
             chain=canonical,
             seed=seed,
-            parameters=_parameters(line, data, made),
+            parameters=_parameters(line, self.workshop.lineage(artifact)) if artifact else {},
             artifact_key=made.key if made else "",
             artifact_path=str(artifact.path) if artifact else "",
             format=made.format if made else "",
@@ -238,8 +237,10 @@ def curve_records(artifact: Artifact, *, dev_fingerprint: str) -> list[CurveReco
     ]
 
 
-def _parameters(line: MethodLine | None, data: TaskData, made: Manifest | None) -> Mapping[str, Any]:
-    """Resolved parameters: of a single method as they are, of a chain by method name."""
+def _parameters(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, Any]:
+    """Resolved parameters, from the manifests of what was made: of a single method as they are, of a chain by name."""
+    made = [artifact.manifest for artifact in lineage]
     if line is None or len(line.chain) == 1:
-        return dict(made.parameters) if made else {}
-    return {method.name: asdict(method.resolved(task=data.task)) for method in line.chain}  # type: ignore[call-overload]
+        return dict(made[0].parameters)
+    names = {method.name for method in line.chain}
+    return {each.method: dict(each.parameters) for each in reversed(made) if each.method in names}

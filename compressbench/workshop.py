@@ -120,7 +120,7 @@ class Workshop:
         pretrained: TeacherSource | None,
     ) -> tuple[Recipe, Callable[[Path], Compressed]]:
         """The recipe of what a method would make, and how; ingredients are made no sooner than they are needed."""
-        resolved = method.resolved(task=data.task)
+        resolved = method.resolved_on(source, task=data.task, teacher=teacher)
         train = data.rows("train") if method.reads_rows else NO_ROWS
         parts = {}
         for name, ingredient in resolved.ingredients().items():
@@ -134,7 +134,7 @@ class Workshop:
         recipe = Recipe(
             method=method.name,
             revision=method.revision,
-            format=method.produces,
+            format=resolved.makes,
             parameters={**asdict(resolved), **resolved.fingerprints()},  # type: ignore[call-overload]
             inputs={
                 **({"source": source.key} if method.consumes else {}),

@@ -79,11 +79,11 @@ def spell_method(method: Method) -> str:
 def check_formats(chain: Sequence[Method]) -> None:
     """Raise ChainMismatch where one method makes what the next cannot take."""
     for before, after in pairwise(chain):
-        if before.produces not in after.consumes:
-            fits_turned = after.produces in before.consumes
+        if before.makes not in after.consumes:
+            fits_turned = after.makes in before.consumes
             raise ChainMismatch(
                 f"{before.name}+{after.name}: {after.name} takes {listed(after.consumes)}, "
-                f"and {before.name} makes {before.produces}: "
+                f"and {spell_method(before)} makes {before.makes}: "
                 + (f"put {after.name} before {before.name}, or leave one out" if fits_turned else "leave one out")
             )
 

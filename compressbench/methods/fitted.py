@@ -12,7 +12,7 @@ import numpy as np
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.environment import native_precision
-from compressbench.errors import BadInput, InvalidParameter
+from compressbench.errors import InvalidParameter
 from compressbench.methods.method import AUTO, Context, Method, parameter
 from compressbench.tasks.task import Rows, Task
 
@@ -69,6 +69,7 @@ class FittedMethod(Method):
         *,
         stage_name: str,
         hooks: Sequence[LoopHook] = (),
+        teacher: Artifact | None = None,
     ) -> dict[str, int]:
         """Train `model` on this method's share of the training rows; returns epochs, steps and rows.
 
@@ -78,18 +79,19 @@ class FittedMethod(Method):
             context: Where rows, seed, threads and progress come from.
             stage_name: What progress shows.
             hooks: Act beside the optimizer.
+            teacher: Whose answers are learned instead of the labels; None: the labels.
 
         Raises:
-            BadInput: If the training rows have no labels.
+            BadInput: If the training rows have no labels, and labels are learned.
         """
         from compressbench.methods.dev_scores import watching
-        from compressbench.methods.fitting import CLIP_NORM, fit_classifier, label_loss
+        from compressbench.methods.fitting import CLIP_NORM, fit_classifier
+        from compressbench.methods.targets import targets_of
         from compressbench.methods.training_loop import stage_settings
         from compressbench.prediction import encode_rows
 
-        rows = sampled_rows(context.train, count=self.train_rows, seed=context.seed)
-        if rows.labels is None:
-            raise BadInput(f"the training rows of {context.task.name} have no labels: give rows with a label column")
+        rows = self.rows_of(context)
+        targets = targets_of(rows, context, teacher=teacher, precision=self.precision)
         settings = stage_settings(
             context,
             name=stage_name,
@@ -106,11 +108,16 @@ class FittedMethod(Method):
         return fit_classifier(
             model,
             encoded,
-            rows.labels,
+            targets.values,
             settings=settings,
-            loss=label_loss(is_regression=context.task.is_regression),
+            loss=targets.loss,
             hooks=(*hooks, *watch),
+            kept=targets.kept,
         )
+
+    def rows_of(self, context: Context) -> Rows:
+        """This method's share of the training rows."""
+        return sampled_rows(context.train, count=self.train_rows, seed=context.seed)
 
 
 def sampled_rows(rows: Rows, *, count: int | str, seed: int) -> Rows:

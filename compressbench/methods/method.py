@@ -76,6 +76,7 @@ class Method(ABC):
     """Raised by the author whenever the same parameters make another artifact."""
     consumes: ClassVar[frozenset[str]]
     produces: ClassVar[Format]
+    """Format of what it makes with default parameters; see `makes`."""
     reference: ClassVar[str]
     """Paper or specification it follows."""
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
@@ -88,6 +89,11 @@ class Method(ABC):
     """Whether the task's training rows change the output. False: one artifact serves every task."""
     starts_from: ClassVar[Literal["source", "pretrained"]] = "source"
     """What an ingredient is made from: the source of the method that needs it, or the teacher before fine-tuning."""
+
+    @property
+    def makes(self) -> Format:
+        """The format that comes out with these parameters; overridden where they change it."""
+        return self.produces
 
     def ingredients(self) -> Mapping[str, Method]:
         """Artifacts that must be there before `compress`, by name; `Context.ingredients` hands them over.
@@ -133,6 +139,16 @@ class Method(ABC):
         left = [each.name for each in dataclasses.fields(self) if getattr(self, each.name) == AUTO]  # type: ignore[arg-type]
         values = {name: task.training.get(f"{self.name}.{name}", self.auto.get(name, AUTO)) for name in left}
         return dataclasses.replace(self, **values)  # type: ignore[type-var]
+
+    def resolved_on(self, source: Artifact, *, task: Task, teacher: Artifact | None) -> Self:  # noqa: ARG002
+        """As `resolved`, and what is made is keyed by it. Overridden where a value depends on what is compressed.
+
+        Args:
+            source: What `compress` will be given.
+            task: The task.
+            teacher: The fine-tuned teacher of the run, if there is one.
+        """
+        return self.resolved(task=task)
 
     @abstractmethod
     def compress(self, source: Artifact, context: Context) -> Compressed:

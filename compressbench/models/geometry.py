@@ -18,16 +18,23 @@ class Geometry:
     vocab: int = 30522
     positions: int = 512
     token_types: int = 2
+    head_width: int = 0
+    """Features of one attention head; 0: ``hidden / heads``, as in every model whose heads were not pruned."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < (0 if name == "token_types" else 1):
+            if value < (0 if name in ("token_types", "head_width") else 1):
                 raise InvalidParameter(f"a model cannot have {name}={value}")
-        if self.hidden % self.heads:
+        if self.hidden % self.heads and not self.head_width:
             below, above = self.hidden - self.hidden % self.heads, self.hidden + -self.hidden % self.heads
             raise InvalidParameter(
                 f"hidden size {self.hidden} is not a multiple of {self.heads} heads: use {below or above} or {above}"
             )
+
+    @property
+    def attention_width(self) -> int:
+        """Features of all heads of a layer together."""
+        return self.heads * self.head_width if self.head_width else self.hidden
 
     def __str__(self) -> str:
         return f"{self.layers}x{self.hidden}x{self.heads}x{self.intermediate}"
@@ -84,8 +91,9 @@ def geometry_of(config: Any) -> Geometry:
 def encoder_flops(geometry: Geometry, *, batch: int = 1, tokens: int = 128) -> int:
     """2 x multiply-adds of the encoder's matrix products for one forward pass (embeddings cost none).
 
-    Per layer: four hidden x hidden projections, two FFN products, and the two attention products, which
-    grow with the square of the length. Pooler and classifier add less than 0.1 % and are left out.
+    Per layer: four projections between hidden and attention width, two FFN products, and the two attention
+    products, which grow with the square of the length. Pooler and classifier add less than 0.1 % and are left out.
     """
-    per_token = 4 * geometry.hidden**2 + 2 * geometry.hidden * geometry.intermediate + 2 * tokens * geometry.hidden
+    attention = geometry.attention_width
+    per_token = 4 * geometry.hidden * attention + 2 * geometry.hidden * geometry.intermediate + 2 * tokens * attention
     return 2 * geometry.layers * batch * tokens * per_token

@@ -67,10 +67,36 @@ def export_classifier(
         BadInput: If the folder holds no classifier that can be loaded.
         MethodFailed: If no export answers as PyTorch does.
     """
-    from compressbench.models.loading import load_classifier, save_tokenizer
+    from compressbench.models.loading import load_classifier
+
+    model = load_classifier(folder)
+    export_model(model, tokenizer_from=folder, to=to, progress=progress, template_cache=template_cache)
+    shutil.copyfile(folder / "config.json", to / "config.json")
+
+
+def export_model(
+    model: "PreTrainedModel",
+    *,
+    tokenizer_from: Path,
+    to: Path,
+    progress: Progress | None = None,
+    template_cache: Path | None = None,
+) -> None:
+    """As `export_classifier`, for a model in memory, which need not be one that a folder can hold.
+
+    Args:
+        model: A classifier in eval mode.
+        tokenizer_from: Folder with its tokenizer.
+        to: An existing folder.
+        progress: Told of the three steps.
+        template_cache: See `export_classifier`.
+
+    Raises:
+        MethodFailed: If no export answers as PyTorch does.
+    """
+    from compressbench.models.loading import save_tokenizer
 
     with (progress or Quiet()).stage("export", total=3) as advance:
-        model = load_classifier(folder)
         tensors = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
         try:
             filled = _from_template(model, tensors, template_cache)
@@ -86,10 +112,11 @@ def export_classifier(
         advance()
         if not difference <= TOLERANCE:
             raise MethodFailed(
-                f"{folder} exported to ONNX answers otherwise than in PyTorch: logits differ by {difference:.1e}"
+                f"{tokenizer_from} exported to ONNX answers otherwise than in PyTorch: "
+                f"logits differ by {difference:.1e}"
             )
-        shutil.copyfile(folder / "config.json", to / "config.json")
-        save_tokenizer(folder, to=to)
+        model.config.to_json_file(to / "config.json")
+        save_tokenizer(tokenizer_from, to=to)
         advance()
 
 

@@ -1,4 +1,4 @@
-"""Global magnitude pruning: which weights stay (True), and keeping the others at zero. Pure tensor arithmetic."""
+"""Global pruning: which weights stay (True), and keeping the others at zero. Pure tensor arithmetic."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -34,22 +34,37 @@ def global_magnitude_masks(
     """
     if not 0 <= sparsity <= 1:
         raise InvalidParameter(f"sparsity={sparsity} is no share: use a number from 0 to 1")
-    magnitudes = _Magnitudes(weights, within)
-    pruned_count = round(sparsity * magnitudes.total)
-    if within is not None and count_pruned(within) > pruned_count:
+    count = round(sparsity * sum(weight.numel() for weight in weights.values()))
+    if within is not None and count_pruned(within) > count:
         raise InvalidParameter(f"sparsity={sparsity} would revive weights: it may only grow")
-    kept = torch.from_numpy(_all_but_smallest(magnitudes, count=pruned_count))
-    sizes = [weight.numel() for weight in weights.values()]
+    return global_masks(weights, count=count, within=within)
+
+
+def global_masks(
+    scores: Mapping[str, Tensor], *, count: int, within: Mapping[str, Tensor] | None = None, signed: bool = False
+) -> dict[str, Tensor]:
+    """Masks that prune the `count` lowest scores of all tensors together; True is kept. See `global_magnitude_masks`.
+
+    Args:
+        scores: Scores by name; weights themselves, for pruning by magnitude.
+        count: How many are pruned, those of `within` included.
+        within: Masks made before; what they prune stays pruned.
+        signed: Whether a score below zero is lower than zero; else its absolute value counts.
+
+    Raises:
+        InvalidParameter: If a score is NaN, or `within` already prunes more.
+    """
+    if within is not None and count_pruned(within) > count:
+        raise InvalidParameter(
+            f"{count} pruned weights would revive some of {count_pruned(within)}: they may only grow"
+        )
+    ranking = _Ranking(scores, within, signed=signed)
+    kept = torch.from_numpy(_all_but_smallest(ranking, count=count))
+    sizes = [score.numel() for score in scores.values()]
     return {
-        name: part.reshape(weight.shape).to(weight.device)
-        for (name, weight), part in zip(weights.items(), kept.split(sizes), strict=True)
+        name: part.reshape(score.shape).to(score.device)
+        for (name, score), part in zip(scores.items(), kept.split(sizes), strict=True)
     }
-
-
-def sparsity_at(epoch: int, *, final: float, ramp_epochs: int) -> float:
-    """Share pruned in epoch 0, 1, ...: equal increments over `ramp_epochs`, the last of which reaches `final`."""
-    step = min(epoch + 1, ramp_epochs)
-    return final if step == ramp_epochs else final * step / ramp_epochs
 
 
 def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
@@ -87,43 +102,50 @@ def count_revived(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) ->
 
 
 @dataclass(frozen=True)
-class _Magnitudes:
-    """Absolute values of all weights in turn; -1, below all of them, where `within` prunes already.
+class _Ranking:
+    """Scores of all weights in turn, magnitudes unless signed; below all others where `within` prunes already.
 
     They come in chunks that stay in the processor's cache: a buffer for 85 million of them takes longer to get from
     the system than everything that is done here with its contents.
     """
 
-    weights: Mapping[str, Tensor]
+    scores: Mapping[str, Tensor]
     within: Mapping[str, Tensor] | None
+    signed: bool
 
     @property
     def total(self) -> int:
-        return sum(weight.numel() for weight in self.weights.values())
+        return sum(score.numel() for score in self.scores.values())
 
     def chunks(self, *, stride: int = 1) -> Iterator[np.ndarray]:
         """fp32, one-dimensional, each valid until the next; of every weight, or of every `stride`-th."""
         scratch = np.empty(CHUNK, dtype=np.float32)
-        for name, weight in self.weights.items():
-            values = weight.detach().float().numpy(force=True).ravel()[::stride]
+        for name, score in self.scores.items():
+            values = score.detach().float().numpy(force=True).ravel()[::stride]
             kept = None if self.within is None else self.within[name].numpy(force=True).ravel()[::stride]
             for start in range(0, len(values), CHUNK):
                 part = values[start : start + CHUNK]
-                chunk = np.abs(part, out=scratch[: len(part)])
-                if kept is not None:  # in arithmetic, for filling by a mask takes five times as long
-                    chunk *= kept[start : start + CHUNK]
-                    chunk -= ~kept[start : start + CHUNK]
+                chunk = scratch[: len(part)]
+                if self.signed:
+                    chunk[:] = part
+                    if kept is not None:
+                        chunk[~kept[start : start + CHUNK]] = -np.inf
+                else:
+                    np.abs(part, out=chunk)
+                    if kept is not None:  # in arithmetic, for filling by a mask takes five times as long
+                        chunk *= kept[start : start + CHUNK]
+                        chunk -= ~kept[start : start + CHUNK]
                 yield chunk
 
 
-def _all_but_smallest(magnitudes: _Magnitudes, *, count: int) -> np.ndarray:
+def _all_but_smallest(ranking: _Ranking, *, count: int) -> np.ndarray:
     """False at the `count` smallest, the first of equals being the smaller; True elsewhere."""
     if count == 0:
-        return np.ones(magnitudes.total, dtype=bool)
-    threshold, smaller = _order_statistic(magnitudes, place=count - 1)
-    kept = np.empty(magnitudes.total, dtype=bool)
+        return np.ones(ranking.total, dtype=bool)
+    threshold, smaller = _order_statistic(ranking, place=count - 1)
+    kept = np.empty(ranking.total, dtype=bool)
     start, wanting = 0, count - smaller
-    for chunk in magnitudes.chunks():
+    for chunk in ranking.chunks():
         part = kept[start : start + len(chunk)]
         np.greater_equal(chunk, threshold, out=part)
         if wanting:
@@ -134,7 +156,7 @@ def _all_but_smallest(magnitudes: _Magnitudes, *, count: int) -> np.ndarray:
     return kept
 
 
-def _order_statistic(magnitudes: _Magnitudes, *, place: int) -> tuple[float, int]:
+def _order_statistic(ranking: _Ranking, *, place: int) -> tuple[float, int]:
     """The value at `place` of the sorted magnitudes, and how many are smaller than it. Exact.
 
     A sample brackets the value, so that only those within the bracket are gathered and partitioned; where the sample
@@ -143,9 +165,9 @@ def _order_statistic(magnitudes: _Magnitudes, *, place: int) -> tuple[float, int
     Raises:
         InvalidParameter: If a weight is NaN; those cannot be ordered.
     """
-    low, high = _bracket(magnitudes, place=place)
+    low, high = _bracket(ranking, place=place)
     below, at_low, between = 0, 0, []
-    for chunk in magnitudes.chunks():
+    for chunk in ranking.chunks():
         if np.isnan(chunk.max()):  # the maximum is NaN if anything is
             raise InvalidParameter("a weight is NaN: train with a lower learning rate before pruning")
         below += int(np.count_nonzero(chunk < low))
@@ -156,17 +178,17 @@ def _order_statistic(magnitudes: _Magnitudes, *, place: int) -> tuple[float, int
         return low, below
     smaller = below + at_low
     if not smaller <= place < smaller + len(candidates):
-        smaller, candidates = 0, np.concatenate([chunk.copy() for chunk in magnitudes.chunks()])
+        smaller, candidates = 0, np.concatenate([chunk.copy() for chunk in ranking.chunks()])
     candidates.partition(place - smaller)
     threshold = float(candidates[place - smaller])
     return threshold, smaller + int(np.count_nonzero(candidates < threshold))
 
 
-def _bracket(magnitudes: _Magnitudes, *, place: int) -> tuple[float, float]:
+def _bracket(ranking: _Ranking, *, place: int) -> tuple[float, float]:
     """Two values that the one at `place` very likely lies between: five standard errors of a sample to each side."""
-    stride = max(1, magnitudes.total // SAMPLE)
-    sample = np.sort(np.concatenate([chunk.copy() for chunk in magnitudes.chunks(stride=stride)]))
-    centre, margin = place * len(sample) // magnitudes.total, 5 * math.isqrt(len(sample))
+    stride = max(1, ranking.total // SAMPLE)
+    sample = np.sort(np.concatenate([chunk.copy() for chunk in ranking.chunks(stride=stride)]))
+    centre, margin = place * len(sample) // ranking.total, 5 * math.isqrt(len(sample))
     low = float(sample[centre - margin]) if centre >= margin else -math.inf
     high = float(sample[centre + margin]) if centre + margin < len(sample) else math.inf
     return low, high

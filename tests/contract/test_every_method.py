@@ -80,7 +80,7 @@ class TestEveryMethod:
         assert (large_context.to / TOKENIZER_NAME).exists()
         assert (large_context.to / "config.json").exists()
         assert not list(large_context.to.glob("*.bin"))
-        logits = answers(large_context.to, method.produces)
+        logits = answers(large_context.to, method.makes)
         assert logits.shape == (2, 2)
         assert np.isfinite(logits).all()
 

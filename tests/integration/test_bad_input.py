@@ -57,6 +57,20 @@ CASES = {
     "unknown method": (["--methods", "distil"], "unknown method 'distil': did you mean 'distill'?"),
     "unknown parameter": (["--methods", "prune:amout=0.2"], "did you mean 'amount'?"),
     "bad value": (["--methods", "prune:amount=2"], "amount=2"),
+    "prune nothing": (["--methods", "prune:amount=0"], "amount=0.0 is no share above 0 and below 1"),
+    "remaining at once": (
+        ["--methods", "prune:of=remaining:schedule=one-shot"], "does not say how often amount is taken of what is left",
+    ),
+    "no heads left": (
+        ["--methods", "prune:structured=heads-0.9", *GLUE], "would leave none of the 2 heads of a layer: use 0.5",
+    ),
+    "no columns left": (
+        ["--methods", "distill:student=1x16x2x8+prune:structured=ffn-0.99", *GLUE],
+        "would leave none of the 8 FFN columns of a layer",
+    ),
+    "trained after ONNX": (
+        ["--methods", "prune:structured=heads-0.5+prune"], "prune:structured=heads-0.5 makes onnx-fp32",
+    ),
     "NaN": (["--methods", "distill:temperature=nan"], "temperature=nan is not a finite number"),
     "quantize then distill": (["--methods", "quant-qdq+distill"], "distill takes torch"),
     "quantize twice": (["--methods", "quant-qdq+quant-qop"], "quant-qop takes onnx-fp32 or torch"),

@@ -16,8 +16,8 @@ from compressbench.numerics.pruning_masks import (
     count_pruned,
     count_revived,
     global_magnitude_masks,
+    global_masks,
     mask_gradients,
-    sparsity_at,
 )
 
 SHAPES = st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=4)
@@ -144,11 +144,30 @@ def test_masks_refuse_a_diverged_model():
         global_magnitude_masks({"weight": torch.tensor([[1.0, math.nan]])}, sparsity=0.5)
 
 
-@given(final=st.floats(0, 0.999), ramp_epochs=st.integers(1, 40))
-def test_sparsity_grows_in_equal_increments_and_ends_exactly(final: float, ramp_epochs: int):
-    shares = [sparsity_at(epoch, final=final, ramp_epochs=ramp_epochs) for epoch in range(ramp_epochs + 3)]
-    assert shares[ramp_epochs - 1 :] == [final] * 4
-    assert np.allclose(np.diff([0.0, *shares[:ramp_epochs]]), final / ramp_epochs, atol=1e-12)
+def test_masks_of_counts_may_only_grow():
+    weights = draw_weights([(4, 5)], seed=0)
+    before = global_masks(weights, count=9)
+    with pytest.raises(InvalidParameter, match="8 pruned weights would revive some of 9: they may only grow"):
+        global_masks(weights, count=8, within=before)
+
+
+@given(shapes=SHAPES, seed=st.integers(0, 99), shares=st.tuples(SHARES, SHARES), levels=st.sampled_from([None, 1]))
+def test_signed_scores_rank_what_is_below_zero_lowest(
+    shapes: list[tuple[int, int]], seed: int, shares: tuple[float, float], levels: int | None
+):
+    scores = draw_weights(shapes, seed=seed, levels=levels)
+    total = len(flat(scores))
+    fewer, more = (round(share * total) for share in sorted(shares))
+    kept = flat(before := global_masks(scores, count=fewer, signed=True))
+    expected = np.ones(total, dtype=bool)
+    expected[np.argsort(flat(scores), kind="stable")[:fewer]] = False
+    assert np.array_equal(kept, expected)
+    moved = draw_weights(shapes, seed=seed + 1)
+    after = flat(global_masks(moved, count=more, within=before, signed=True))
+    ranked = np.where(kept, flat(moved), -np.inf)
+    expected = np.ones(total, dtype=bool)
+    expected[np.argsort(ranked, kind="stable")[:more]] = False
+    assert np.array_equal(after, expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -157,6 +176,7 @@ def test_sparsity_grows_in_equal_increments_and_ends_exactly(final: float, ramp_
         [
             lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.3),
             lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.0, amsgrad=True),
+            lambda parameters: torch.optim.Adam(parameters, lr=0.05, weight_decay=0.2),
             lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.2),
             lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, nesterov=True),
         ]

@@ -45,6 +45,8 @@ PKD = {"recipe": "pkd", "student": "2x32x2x64", "prediction_learning_rate": 1e-3
 CASES = [
     (Finetune(**FIT), "fine-tune tiny"),
     (Prune(**FIT, amount=0.4, ramp_epochs=2), "prune tiny"),
+    (Prune(**FIT, amount=0.4, ramp_epochs=2, criterion="movement", increments=3), "prune tiny"),
+    (Prune(**FIT, structured="ffn-0.5-layers-0.5"), "prune tiny, structured"),
     (distilling(), "distill tiny, intermediate"),
     (distilling(), "distill tiny, prediction"),
     (distilling(prune_amount=0.3, prune_epochs=2), "distill tiny, intermediate"),
@@ -112,7 +114,7 @@ def test_the_weights_are_those_of_a_run_in_one_go(
     assert context.curves == curves
 
 
-@pytest.mark.parametrize(("method", "stage"), CASES[1:4], ids=NAMES[1:4])
+@pytest.mark.parametrize(("method", "stage"), CASES[1:6], ids=NAMES[1:6])
 def test_a_killed_run_goes_on_from_the_last_file(
     method: Method, stage: str, uninterrupted: Any, as_source: Any, tiny_context: Context, tmp_path: Path
 ) -> None:

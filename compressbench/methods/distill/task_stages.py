@@ -28,7 +28,7 @@ from compressbench.methods.distill.teacher_outputs import GIB, TeacherOutputs, W
 from compressbench.methods.fit_savings import only_rows_in_use
 from compressbench.methods.fitted import sampled_rows
 from compressbench.methods.fitting import CLIP_NORM
-from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
+from compressbench.methods.iterative_pruning import IterativePruning, linear_weights, pruning_plan
 from compressbench.methods.method import Context
 from compressbench.methods.training import steps_per_epoch
 from compressbench.methods.training_loop import StageSettings, stage_settings
@@ -87,7 +87,7 @@ def distill_task(
         encoded=encoded,
         labels=rows.labels,
         wanted=wanted_layers(method, mapping),
-        pruning=in_loop_pruning(method, model),
+        pruning=in_loop_pruning(method, model, row_count=len(encoded)),
         table=model.get_input_embeddings().weight.detach(),
     )
     budget = work.budget(prediction_steps=work.run(teacher, projections))
@@ -249,12 +249,20 @@ class TaskDistillation:
         }
 
 
-def in_loop_pruning(method: Distill, model: BertForSequenceClassification) -> tuple[IterativePruning, ...]:
+def in_loop_pruning(
+    method: Distill, model: BertForSequenceClassification, *, row_count: int
+) -> tuple[IterativePruning, ...]:
     """What prunes the student while it learns; nothing unless asked for."""
     if not method.prune_amount:
         return ()
-    ramp_epochs = min(method.prune_epochs, int(method.intermediate_epochs))
-    return (IterativePruning(linear_weights(model), amount=method.prune_amount, ramp_epochs=ramp_epochs),)
+    weights = linear_weights(model)
+    plan = pruning_plan(
+        weights,
+        amount=method.prune_amount,
+        ramp_epochs=min(method.prune_epochs, int(method.intermediate_epochs)),
+        steps_per_epoch=steps_per_epoch(row_count, batch_size=method.batch_size),
+    )
+    return (IterativePruning(weights, plan),)
 
 
 def rows_to_learn(method: Distill, context: Context) -> Rows:
