@@ -16,6 +16,7 @@ from compressbench.options import Options
 from compressbench.plan_parts import (
     MethodLine,
     check_chain,
+    check_rows,
     check_seeds,
     check_threads,
     filled_in,
@@ -100,6 +101,7 @@ def resolve(options: Options) -> Plan:
         teacher = teachers[each.task.name]
         for line in lines:
             check_chain(line.chain, teacher.geometry, teacher=teacher, offline=options.offline)
+            check_rows(line.chain, each)
     return Plan(
         suite=data[0].task.suite,
         data=data,

@@ -144,6 +144,20 @@ def check_chain(chain: Chain, source: Geometry, *, teacher: TeacherSource | None
             method.check_against(teacher.path)
 
 
+def check_rows(chain: Chain, data: TaskData) -> None:
+    """Refuse a chain whose methods need more training rows than the task has.
+
+    Raises:
+        InvalidParameter: If one does; the message names method and task.
+    """
+    count = len(data.rows("train"))
+    for method in chain:
+        try:
+            method.check_rows(count)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{method.name} on {data.task.name}: {error}") from None
+
+
 def _pretrained(teacher: TeacherSource | None, *, needed_for: str) -> Geometry:
     if teacher is None or teacher.kind == "fine-tuned":
         given = f"{teacher.name} is fine-tuned already" if teacher else "none was given"

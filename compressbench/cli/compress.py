@@ -37,6 +37,7 @@ def compress_command(**values: Any) -> int:
     from compressbench.cli.setting import check_empty, open_setting
     from compressbench.errors import BadInput
     from compressbench.methods.chain import parse_chain
+    from compressbench.plan_parts import check_rows
     from compressbench.teacher import inspect_teacher
 
     chain = parse_chain(values["chain"])
@@ -50,6 +51,7 @@ def compress_command(**values: Any) -> int:
     seeds = setting.options.seeds
     if len(seeds) != 1:
         raise BadInput(f"--seeds {values['seeds']}: one artifact has one seed")
+    check_rows(chain, setting.data)
     source, teacher, pretrained = _source_and_teacher(chain, setting, values, seed=seeds[0])
     artifact = setting.workshop.chain(
         chain, setting.data, source=source, teacher=teacher, seed=seeds[0], pretrained=pretrained

@@ -119,6 +119,16 @@ class Method(ABC):
             BadInput: If there is one.
         """
 
+    def check_rows(self, count: int) -> None:  # noqa: B027 - most methods take what rows there are
+        """Refuse a task that has too few training rows for the parameters, before any work.
+
+        Args:
+            count: Training rows there are.
+
+        Raises:
+            InvalidParameter: If so.
+        """
+
     def fingerprints(self) -> Mapping[str, str]:
         """By name of each parameter that names files: a hash of what these hold, which stands for it in the key."""
         return {}

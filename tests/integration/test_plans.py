@@ -28,7 +28,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
     for task, line in ROWS.items():
         (folder / "glue" / task).mkdir(parents=True)
         lines = [
-            line.format(row=row, label=row % 2, word=("entailment", "not_entailment")[row % 2]) for row in range(8)
+            line.format(row=row, label=row % 2, word=("entailment", "not_entailment")[row % 2]) for row in range(130)
         ]
         for split in ("train", "dev"):
             (folder / "glue" / task / f"{split}.tsv").write_text(HEADERS[task] + "".join(lines))

@@ -25,7 +25,8 @@ from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context, Method
 from compressbench.methods.quantize import calibration
 from compressbench.methods.quantize.calibration import activation_ranges, draw_rows
-from compressbench.methods.quantize.rewriting import activations, quantized_model
+from compressbench.methods.quantize.rewriting import quantized_model
+from compressbench.methods.quantize.sources import activations
 from compressbench.methods.quantize.static import Quantization
 from compressbench.models.onnx_export import export_classifier
 from compressbench.models.onnx_graph import graph_key, read_model, weight_inputs
@@ -203,7 +204,7 @@ def test_ranges_are_the_extremes_over_all_rows_padding_included(
         draw_tiny_rows(count=21, seed=2), tokenizer_path=fp32_folder / "tokenizer.json", max_length=32
     )
     before = model.SerializeToString(deterministic=True)
-    monkeypatch.setattr(calibration, "ONE_FILE_BYTES", 2**31 if in_memory else 0)
+    monkeypatch.setattr(calibration, "IN_MEMORY_BYTES", 2**31 if in_memory else 0)
     found = activation_ranges(model, encoded, tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet())
     assert bool(list(tmp_path.iterdir())) is not in_memory
     assert model.SerializeToString(deterministic=True) == before
@@ -239,7 +240,7 @@ def test_more_calibration_rows_than_there_are(context: Context, fp32_folder: Pat
         ("quant-qdq:calibration_rows=0", r"quant-qdq: calibration_rows=0 leaves nothing to calibrate on: use 128"),
         ("quant-qop:calibration_rows=-5", r"calibration_rows=-5 leaves nothing"),
         ("quant-qdq:calibration_rows=many", r"calibration_rows=many is not a whole number"),
-        ("quant-qdq:calibrate_method=entropy", r"calibrate_method=entropy is not minmax"),
+        ("quant-qdq:calibrate_method=mean", r"calibrate_method=mean is not distribution, entropy, minmax or"),
         ("quant-qdq:activation_type=int4", r"activation_type=int4 is not int8 or uint8"),
         ("quant-dynamic:reduce_range=maybe", r"reduce_range=maybe is not true or false or auto"),
         ("quant-dynamic:target=z80", r"target=z80 is not native or arm64, avx2, avx512, avx512_vnni or portable"),

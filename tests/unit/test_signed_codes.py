@@ -14,8 +14,9 @@ from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from compressbench.harness.int8_check import check_int8
 from compressbench.harness.shapes import Shape
 from compressbench.methods.chain import parse_chain
-from compressbench.methods.quantize.rewriting import activations, quantized_model
+from compressbench.methods.quantize.rewriting import quantized_model
 from compressbench.methods.quantize.signed_codes import move_to_unsigned
+from compressbench.methods.quantize.sources import activations
 from compressbench.methods.quantize.static import Quantization
 from compressbench.models.onnx_export import export_classifier
 from compressbench.models.onnx_graph import read_model, weight_inputs

@@ -26,5 +26,5 @@ class QuantDynamic(Quantization):
         """
         from compressbench.methods.quantize.rewriting import quantize_folder
 
-        quantize_folder(self, source, context, calibration=None)
+        quantize_folder(self, source, context)
         return Compressed(geometry=Geometry(**source.manifest.geometry), target=self.target)

@@ -2,108 +2,111 @@
 
 import shutil
 import tempfile
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressbench.artifacts.artifact import ONNX_NAME, TOKENIZER_NAME, Artifact
-from compressbench.errors import BadInput
+from compressbench.artifacts.artifact import ONNX_NAME, Artifact
 from compressbench.methods.method import Context
-from compressbench.methods.quantize.calibration import Ranges, activation_ranges
+from compressbench.methods.quantize.calibration import Ranges, TensorRange, plain_ranges
 from compressbench.methods.quantize.layers import excluded_weights
 from compressbench.methods.quantize.qdq import QuantQdq
+from compressbench.methods.quantize.ranges import RANGES, read_ranges
+from compressbench.methods.quantize.saturation import saturation_table, saturation_warnings, write_saturation_table
 from compressbench.methods.quantize.signed_codes import move_to_unsigned
 from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take_weights
+from compressbench.methods.quantize.sources import fp32_file, read_fp32
 from compressbench.methods.quantize.static import Quantization, StaticQuantization
 from compressbench.models.onnx_export import quiet_libraries
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
     linear_as_matmul,
-    read_model,
     strip_exporter_traces,
-    weight_inputs,
     write_model,
 )
-from compressbench.prediction import encode_rows
-from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-QUANTIZED_OPS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"}
-)
 OP_TYPES = ["MatMul", "Gather"]
 """Linear layers and embeddings; without the embeddings the file keeps a quarter of its size in fp32."""
 
 
-def quantize_folder(method: Quantization, source: Artifact, context: Context, *, calibration: Rows | None) -> None:
-    """Write the quantized model, config.json and tokenizer files into ``context.to``.
+def quantize_folder(method: Quantization, source: Artifact, context: Context) -> tuple[str, ...]:
+    """Write the quantized model, config.json and tokenizer files into ``context.to``; returns warnings.
+
+    A static model has ``calibration.json`` beside it: each layer's range, and how much of what it is given that clips.
 
     Args:
         method: Resolved.
         source: A classifier, torch or fp32 ONNX.
         context: Where and how.
-        calibration: Training rows to take ranges from; None: ranges are taken while the model runs.
 
     Raises:
+        InvalidParameter: If there are fewer training rows than calibration rows, or a layer to exclude is not there.
         BadInput: If the source model is quantized already.
     """
+    warnings: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
-        onnx_path = _as_onnx(source, context, workplace=Path(folder))
-        model = read_model(onnx_path)
-        quantized = sorted({node.op_type for node in model.graph.node} & QUANTIZED_OPS)
-        if quantized:
-            raise BadInput(
-                f"{onnx_path} is quantized already (it has {quantized[0]}): give {method.name} the fp32 model"
-            )
+        onnx_path = fp32_file(source, context, workplace=Path(folder))
+        model = read_fp32(onnx_path, needed_by=method.name)
         ranges: Ranges = {}
-        if calibration is not None and isinstance(method, StaticQuantization):
-            tensors = activations(model, outputs=method.quantizes_outputs)
-            encoded = encode_rows(
-                calibration, tokenizer_path=onnx_path.parent / TOKENIZER_NAME, max_length=context.task.max_length
-            )
-            ranges = activation_ranges(
-                model,
-                encoded,
-                tensors=tensors,
-                threads=context.threads,
-                workplace=Path(folder),
-                progress=context.progress,
-            )
+        if isinstance(method, StaticQuantization):
+            measured = ranges_of(method, source, context, onnx_path=onnx_path)
+            ranges = plain_ranges(measured)
+            table = saturation_table(model, measured)
+            warnings = saturation_warnings(table, rule=method.ranges.rule)
         with context.progress.stage(f"quantize {context.task.name}", total=2) as advance:
             made = quantized_model(method, model, ranges)
             advance()
             write_model(made, context.to / ONNX_NAME)
+            if isinstance(method, StaticQuantization):
+                write_saturation_table(table, context.to)
             advance()
         for path in onnx_path.parent.iterdir():
             if path.suffix in (".json", ".txt") and path.name != "artifact.json":
                 shutil.copyfile(path, context.to / path.name)
+    return warnings
 
 
-def activations(model: "ModelProto", *, outputs: bool) -> list[str]:
-    """The tensors that need a range: inputs of Linear layers, and their outputs where these are quantized too."""
-    wanted: dict[str, None] = {}
-    for node, _ in weight_inputs(model):
-        wanted[node.input[0]] = None
-        if outputs:
-            wanted[node.output[0]] = None
-    return list(wanted)
+def ranges_of(
+    method: StaticQuantization, source: Artifact, context: Context, *, onnx_path: Path
+) -> dict[str, TensorRange]:
+    """The ranges of the source's activations: those that the store has, or taken here where nobody made them.
+
+    Args:
+        method: Resolved.
+        source: What is quantized.
+        context: Where and how.
+        onnx_path: The source's fp32 model.
+    """
+    found = context.ingredients.get(RANGES)
+    if found is not None:
+        return read_ranges(found.path)
+    exported = Artifact(path=onnx_path.parent, manifest=replace(source.manifest, format="onnx-fp32"))
+    with tempfile.TemporaryDirectory() as folder:
+        method.ranges.compress(exported, replace(context, to=Path(folder)))
+        return read_ranges(Path(folder))
 
 
-def quantized_model(method: Quantization, model: "ModelProto", ranges: Ranges) -> "ModelProto":
+def quantized_model(
+    method: Quantization, model: "ModelProto", ranges: Ranges, *, exclude: Collection[str] = frozenset()
+) -> "ModelProto":
     """The INT8 model; `model` is used up.
 
     Args:
         method: Resolved.
         model: fp32.
         ranges: Of every tensor that `activations` names; empty for dynamic quantization.
+        exclude: Names of weights that stay fp32, beside those that `nodes_to_exclude` names.
 
     Raises:
         InvalidParameter: If `nodes_to_exclude` names what the model does not have.
     """
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-    excluded = excluded_weights(model, method.nodes_to_exclude)
+    excluded = excluded_weights(model, method.nodes_to_exclude) | frozenset(exclude)
     linear_as_matmul(model)
     for place, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
@@ -154,15 +157,3 @@ def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nod
         settings["extra_options"]["DedicatedQDQPair"] = method.dedicated_qdq_pair
         return QDQQuantizer(model, **settings)
     return ONNXQuantizer(model, mode=QuantizationMode.QLinearOps, static=True, **settings)
-
-
-def _as_onnx(source: Artifact, context: Context, *, workplace: Path) -> Path:
-    """The source's fp32 ONNX model: its own, or an export of it."""
-    if source.format != "torch":
-        return source.onnx_path
-    from compressbench.models.onnx_export import export_classifier
-
-    exported = workplace / "exported"
-    exported.mkdir()
-    export_classifier(source.path, to=exported, progress=context.progress)
-    return exported / ONNX_NAME

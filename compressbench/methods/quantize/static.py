@@ -11,6 +11,7 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.errors import InvalidParameter
 from compressbench.methods.method import AUTO, Auto, Compressed, Context, Method, parameter
+from compressbench.methods.quantize.ranges import RANGES, CalibratedRanges, CalibrateMethod
 from compressbench.models.geometry import Geometry
 from compressbench.targets import NATIVE, TARGETS, TargetName, check_target, resolve_target
 from compressbench.tasks.task import Task
@@ -68,13 +69,53 @@ class StaticQuantization(Quantization):
     activation_type: Literal["uint8", "int8"] | Auto = parameter(  # noqa: RUF009
         AUTO, help="type of the activations' codes; auto: what the target's INT8 kernels take, uint8 but on arm64"
     )
-    calibrate_method: Literal["minmax"] = parameter("minmax", help="how ranges follow from the values seen")
+    calibrate_method: CalibrateMethod = parameter(  # noqa: RUF009
+        "minmax", help="how ranges follow from the values seen"
+    )
+    percentile: float = parameter(
+        99.999, help="with calibrate_method=percentile: the share of values kept, in per cent"
+    )
+    moving_average: bool = parameter(
+        default=False, help="with calibrate_method=minmax: extremes averaged over batches instead of the widest"
+    )
+    averaging_constant: float = parameter(0.01, help="with moving_average: weight of each batch after the first")
     calibration_rows: int = parameter(128, help="training rows, drawn by the seed, that ranges are taken from")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.calibration_rows < 1:
             raise InvalidParameter(f"calibration_rows={self.calibration_rows} leaves nothing to calibrate on: use 128")
+        if not 50 < self.percentile <= 100:
+            raise InvalidParameter(f"percentile={self.percentile:g} is not above 50 and up to 100: use 99.999")
+        if self.moving_average and self.calibrate_method != "minmax":
+            raise InvalidParameter(
+                f"moving_average=true averages extremes, and calibrate_method={self.calibrate_method} takes none: "
+                "use calibrate_method=minmax"
+            )
+        if not 0 < self.averaging_constant <= 1:
+            raise InvalidParameter(
+                f"averaging_constant={self.averaging_constant:g} is not above 0 and up to 1: use 0.01"
+            )
+
+    def check_rows(self, count: int) -> None:
+        """See `Method.check_rows`."""
+        from compressbench.methods.quantize.calibration import check_row_count
+
+        check_row_count(self.calibration_rows, available=count)
+
+    def ingredients(self) -> Mapping[str, Method]:
+        """The ranges, found again by every variant that takes the same from the same rows."""
+        return {RANGES: self.ranges}
+
+    @property
+    def ranges(self) -> CalibratedRanges:
+        """What takes the ranges; parameters that mean nothing for the rule are left at their defaults."""
+        relevant: dict[str, Any] = {"calibrate_method": self.calibrate_method}
+        if self.calibrate_method == "percentile":
+            relevant["percentile"] = self.percentile
+        if self.moving_average:
+            relevant |= {"moving_average": True, "averaging_constant": self.averaging_constant}
+        return CalibratedRanges(outputs=self.quantizes_outputs, calibration_rows=self.calibration_rows, **relevant)
 
     def resolved(self, *, task: Task) -> Self:
         """See `Quantization.resolved`."""
@@ -91,10 +132,9 @@ class StaticQuantization(Quantization):
             InvalidParameter: If there are fewer training rows than `calibration_rows`.
             BadInput: If the source model is quantized already.
         """
-        from compressbench.methods.quantize.calibration import draw_rows
         from compressbench.methods.quantize.rewriting import quantize_folder
 
-        rows = draw_rows(context.train, count=self.calibration_rows, seed=context.seed)
-        quantize_folder(self, source, context, calibration=rows)
+        warnings = quantize_folder(self, source, context)
         budget = {"calibration_rows": self.calibration_rows}
-        return Compressed(geometry=Geometry(**source.manifest.geometry), budget=budget, target=self.target)
+        geometry = Geometry(**source.manifest.geometry)
+        return Compressed(geometry=geometry, budget=budget, target=self.target, warnings=warnings)

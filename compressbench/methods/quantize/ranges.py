@@ -1,0 +1,92 @@
+"""Ranges of activations as an ingredient: taken once from a model and its rows, found again by every variant."""
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from compressbench.artifacts.artifact import TOKENIZER_NAME, Artifact
+from compressbench.artifacts.manifest import Format
+from compressbench.methods.method import Compressed, Context, Method, parameter
+
+if TYPE_CHECKING:
+    from compressbench.methods.quantize.calibration import Rule, TensorRange
+
+RANGES = "ranges"
+RANGES_NAME = "ranges.json"
+CalibrateMethod = Literal["minmax", "entropy", "percentile", "distribution"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedRanges(Method):
+    """The range of every activation that enters a Linear layer, by running training rows through the fp32 model."""
+
+    name: ClassVar[str] = "calibrated-ranges"
+    revision: ClassVar[int] = 1
+    consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
+    produces: ClassVar[Format] = "rows"
+    reference: ClassVar[str] = "https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html"
+    libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
+    draws: ClassVar[bool] = True
+
+    outputs: bool = parameter(default=False, help="whether the outputs of Linear layers have a range, too")
+    calibrate_method: CalibrateMethod = parameter(  # noqa: RUF009 - a field, like the others
+        "minmax", help="how ranges follow from the values seen"
+    )
+    percentile: float = parameter(99.999, help="share of values kept, in per cent")
+    moving_average: bool = parameter(default=False, help="extremes averaged over batches")
+    averaging_constant: float = parameter(0.01, help="weight of each batch after the first")
+    calibration_rows: int = parameter(128, help="training rows")
+
+    @property
+    def rule(self) -> "Rule":
+        """How ranges follow from values."""
+        from compressbench.methods.quantize.calibration import Rule
+
+        return Rule(
+            calibrate_method=self.calibrate_method,
+            percentile=self.percentile,
+            moving_average=self.moving_average,
+            averaging_constant=self.averaging_constant,
+        )
+
+    def compress(self, source: Artifact, context: Context) -> Compressed:
+        """See `Method.compress`; writes ``ranges.json``.
+
+        Raises:
+            InvalidParameter: If there are fewer training rows than `calibration_rows`.
+            BadInput: If the source model is quantized already.
+        """
+        from compressbench.methods.quantize.calibration import draw_rows, measure_ranges
+        from compressbench.methods.quantize.sources import activations, fp32_file, read_fp32
+        from compressbench.prediction import encode_rows
+
+        rows = draw_rows(context.train, count=self.calibration_rows, seed=context.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            onnx_path = fp32_file(source, context, workplace=Path(folder))
+            model = read_fp32(onnx_path, needed_by="quantization")
+            encoded = encode_rows(
+                rows, tokenizer_path=onnx_path.parent / TOKENIZER_NAME, max_length=context.task.max_length
+            )
+            measured = measure_ranges(
+                self.rule,
+                model,
+                encoded,
+                tensors=activations(model, outputs=self.outputs),
+                threads=context.threads,
+                workplace=Path(folder),
+                progress=context.progress,
+                seed=context.seed,
+            )
+        content = {name: asdict(each) for name, each in measured.items()}
+        (context.to / RANGES_NAME).write_text(json.dumps(content, indent=1) + "\n")
+        return Compressed(geometry=None, budget={"calibration_rows": self.calibration_rows})
+
+
+def read_ranges(folder: Path) -> "dict[str, TensorRange]":
+    """The ranges by tensor, as `CalibratedRanges` wrote them into a folder."""
+    from compressbench.methods.quantize.calibration import TensorRange
+
+    content = json.loads((folder / RANGES_NAME).read_text())
+    return {name: TensorRange(**values) for name, values in content.items()}
