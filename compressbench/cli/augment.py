@@ -21,6 +21,7 @@ from compressbench.cli.options import PATH, data_options
 @click.option("--candidates", type=int, help="K, words to choose from for each word; default 15.")
 @click.option("--probability", type=float, help="p_t, chance that a word is replaced; default 0.4.")
 @click.option("--mode", help="paired (default): the masked LM reads the sentence beside its masked copy; masked: no.")
+@click.option("--blanks", type=int, help="Most words of a sentence masked at once; default 1, 3 is twice as fast.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", help="Of the masked LM.")
 @click.option("--seeds", help="The seed; default 1.")
 @click.option("--threads", type=int, help="Threads; default: all cores there are.")
@@ -43,7 +44,7 @@ def augment_command(**values: Any) -> int:
     from compressbench.models.masked_lm import find_masked_lm
 
     target: Path = values["to"]
-    names = ("factor", "copies", "candidates", "probability", "mode")
+    names = ("factor", "copies", "candidates", "probability", "mode", "blanks")
     settings = settings_from(**{name: values[name] for name in names if values[name] is not None})
     _check_target(target)
     if values["vectors"] is not None:

@@ -124,6 +124,9 @@ CASES = {
     "nothing to learn": (
         ["--methods", "distill:intermediate_epochs=0:prediction_epochs=0"], "leaves recipe=tinybert nothing to learn"
     ),
+    "words masked at once": (
+        ["--methods", "distill:augment_blanks=0"], "augment_blanks=0 words masked at once: use a whole number"
+    ),
     "heads and hidden": (["--methods", "distill:student=4x310x12x1200"], "310 is not a multiple of 12 heads"),
     "empty methods": (["--methods", ""], "--methods names no method"),
     "no methods": ([], "--methods is missing"),
@@ -170,6 +173,7 @@ AUGMENT_CASES = {
     "copies": ([*AUGMENT, "--copies", "0"], "copies=0 (N_a) is not a whole number from 1 to 1000"),
     "probability": ([*AUGMENT, "--probability", "1.4"], "probability=1.4 (p_t) is not above 0 and up to 1"),
     "factor": ([*AUGMENT, "--factor", "1"], "factor=1 adds no rows"),
+    "blanks": ([*AUGMENT, "--blanks", "9"], "blanks=9 (words masked at once) is not a whole number from 1 to 8"),
     "factor beyond copies": ([*AUGMENT, "--factor", "30", "--copies", "20"], "use copies=29 or more"),
     "mode": ([*AUGMENT, "--mode", "both"], "mode=both is unknown: use masked or paired"),
     "two seeds": ([*AUGMENT, "--seeds", "1,2"], "one file has one seed"),

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import BertForMaskedLM
 
 from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.augment.candidates import CandidateSource, is_word, open_candidate_source
-from compressbench.methods.augment.proposals import Blank
+from compressbench.methods.augment.proposals import Blank, groups_of
 from compressbench.methods.augment.settings import settings_from
 from compressbench.methods.augment.vectors import open_vectors
 from compressbench.methods.augment.words import split_sentences
@@ -76,6 +78,60 @@ def test_proposals_are_those_of_one_forward_a_word(mode: str, batch_tokens: int,
     for blank, row in zip(blanks, found, strict=True):
         assert list(row) == sorted(row)
         assert set(row.tolist()) == plain_proposals(folder, blank, is_paired=mode == "paired", count=5)
+
+
+def plain_proposals_together(folder: Path, group: list[Blank], *, is_paired: bool, count: int) -> list[set[int]]:
+    """One forward for all blanks of a group, masked at once."""
+    model = BertForMaskedLM.from_pretrained(folder).eval()
+    masked = [2, *group[0].pieces, 3]
+    for blank in group:
+        masked[blank.place + 1] = 4
+    second = [*group[0].pieces, 3] if is_paired else []
+    with torch.inference_mode():
+        logits = model(
+            input_ids=torch.tensor([masked + second]),
+            token_type_ids=torch.tensor([[0] * len(masked) + [1] * len(second)]),
+        ).logits[0]
+    ranked = [logits[blank.place + 1].argsort(descending=True).tolist() for blank in group]
+    return [set([piece for piece in each if is_word(PIECES[piece])][:count]) for each in ranked]
+
+
+@pytest.mark.parametrize("mode", ["paired", "masked"])
+def test_words_masked_together_are_those_of_one_forward_a_group(mode: str, folder: Path) -> None:
+    source = source_of(folder, mode=mode, blanks=3)
+    sentences = split_sentences(TEXTS, source.tokenizer)
+    blanks = [Blank(pieces=each.pieces, place=place) for each in sentences for place in range(len(each.pieces))]
+    groups = groups_of(blanks, range(len(blanks)), together=3)
+    assert max(map(len, groups)) == 3
+    found = source.proposer.propose(blanks)
+    for group in groups:
+        expected = plain_proposals_together(folder, [blanks[row] for row in group], is_paired=mode == "paired", count=5)
+        assert [set(found[row].tolist()) for row in group] == expected
+    # Neither the batch, nor the order, nor the other sentences change a proposal.
+    order = np.random.default_rng(0).permutation(len(blanks))
+    again = source.proposer.propose([blanks[row] for row in order], batch_tokens=1)
+    np.testing.assert_array_equal(again, found[order])
+    own = [row for row, blank in enumerate(blanks) if blank.pieces == sentences[0].pieces]
+    np.testing.assert_array_equal(source.proposer.propose([blanks[row] for row in own]), found[own])
+
+
+@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=5), together=st.integers(1, 8), seed=st.integers(0, 99))
+def test_groups_hold_every_blank_once_and_neighbours_apart(counts: list[int], together: int, seed: int) -> None:
+    blanks = [
+        Blank(pieces=(number, *range(count)), place=place)
+        for number, count in enumerate(counts)
+        for place in range(count)
+    ]
+    rows = np.random.default_rng(seed).permutation(len(blanks)).tolist()
+    groups = groups_of(blanks, rows, together=together)
+    assert sorted(row for group in groups for row in group) == list(range(len(blanks)))
+    assert len(groups) == sum(-(-count // together) for count in counts)
+    for group in groups:
+        assert len(group) <= together
+        assert len({blanks[row].pieces for row in group}) == 1
+        count = len(blanks[group[0]].pieces) - 1
+        gaps = np.diff([blanks[row].place for row in group])
+        assert (gaps == -(-count // together)).all()
 
 
 def test_bf16_proposes_nearly_the_same(folder: Path) -> None:

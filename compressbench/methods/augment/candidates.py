@@ -97,6 +97,7 @@ def open_candidate_source(
             special=special,
             count=settings.candidates,
             mode=settings.mode,
+            together=settings.blanks,
             precision=precision,
             device=device,
         ),

@@ -30,7 +30,7 @@ class AugmentedRows(Method):
     """The task's training rows with copies in which words are replaced."""
 
     name: ClassVar[str] = "augmented-rows"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     consumes: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Format] = "rows"
     reference: ClassVar[str] = "https://arxiv.org/abs/1909.10351"
@@ -43,6 +43,7 @@ class AugmentedRows(Method):
     candidates: int = parameter(15, help="K: words to choose from")
     probability: float = parameter(0.4, help="p_t: chance that a word is replaced")
     mode: Literal["paired", "masked"] = parameter("paired", help="what the masked LM reads: paired or masked")
+    blanks: int = parameter(1, help="most words of a sentence masked at once, so that one pass serves them all")
     mlm: str = parameter(MASKED_LM, help="masked LM: hub name or folder")
     vectors: str = parameter("", help="file of word vectors")
     precision: Literal["auto", "fp32", "bf16"] = parameter(AUTO, help="of the masked LM; auto: as the CPU multiplies")
@@ -60,6 +61,7 @@ class AugmentedRows(Method):
             candidates=self.candidates,
             probability=self.probability,
             mode=self.mode,
+            blanks=self.blanks,
         )
 
     def resolved(self, *, task: Task) -> Self:
@@ -135,6 +137,7 @@ def ingredient_of(
     *,
     factor: int,
     mode: Mode,
+    blanks: int,
     mlm: str,
     vectors: str,
     precision: Literal["auto", "fp32", "bf16"],
@@ -151,6 +154,7 @@ def ingredient_of(
         factor=factor,
         copies=settings_from(factor=factor).copies,
         mode=mode,
+        blanks=blanks,
         mlm=mlm,
         vectors=vectors,
         precision=precision,

@@ -12,6 +12,7 @@ MODES: tuple[Mode, ...] = ("paired", "masked")
 DEFAULT_COPIES = 20
 HIGHEST_COPIES = 1000
 HIGHEST_CANDIDATES = 1000
+HIGHEST_BLANKS = 8
 MASKED_LM = "bert-base-uncased"
 
 
@@ -30,11 +31,15 @@ class AugmentSettings:
     mode: Mode = "paired"
     """What the masked language model reads: ``paired``, the masked sentence and the sentence itself, as the authors'
     code does; ``masked``, the masked sentence alone, which takes half the time and proposes other words."""
+    blanks: int = 1
+    """Most words of a sentence that are masked at once. One forward pass then serves them all; each is proposed for
+    without seeing the others, so the proposals differ a little from those of 1, which is the authors' way."""
 
     def __post_init__(self) -> None:
         for name, symbol, highest in (
             ("copies", "N_a", HIGHEST_COPIES),
             ("candidates", "K", HIGHEST_CANDIDATES),
+            ("blanks", "words masked at once", HIGHEST_BLANKS),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
@@ -63,6 +68,7 @@ def settings_from(
     candidates: int = 15,
     probability: float = 0.4,
     mode: Mode = "paired",
+    blanks: int = 1,
 ) -> AugmentSettings:
     """Settings where `factor` and `copies` follow from one another if only one is given; neither: N_a = 20.
 
@@ -77,4 +83,5 @@ def settings_from(
         candidates=candidates,
         probability=probability,
         mode=mode,
+        blanks=blanks,
     )

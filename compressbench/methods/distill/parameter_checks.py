@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from compressbench.errors import InvalidParameter, listed
-from compressbench.methods.augment.settings import HIGHEST_COPIES, MODES
+from compressbench.methods.augment.settings import HIGHEST_BLANKS, HIGHEST_COPIES, MODES
 from compressbench.methods.distill.recipes import RECIPES, check_unused, parse_layer_weights
 from compressbench.methods.fitted import check_count, check_positive, check_share
 from compressbench.methods.method import AUTO
@@ -38,6 +38,11 @@ def check_values(method: Distill) -> None:
         raise InvalidParameter(
             f"augment={method.augment} is no factor: use 2 to {HIGHEST_COPIES + 1}, such as 30 for 30 rows of each, "
             "or 0 for none"
+        )
+    if not 1 <= method.augment_blanks <= HIGHEST_BLANKS:
+        raise InvalidParameter(
+            f"augment_blanks={method.augment_blanks} words masked at once: use a whole number from 1 to "
+            f"{HIGHEST_BLANKS}"
         )
     parse_student(method.student)
     check_strategy(method.mapping)
