@@ -16,7 +16,7 @@ COMMANDS = {
     "report": ("compressbench.cli.report", "Write the tables of finished runs again, in other formats too."),
     "compare": ("compressbench.cli.report", "Compare two runs, row by row."),
     "recommend": ("compressbench.cli.recommend", "Choose an artifact of a run under limits, and say why."),
-    "gate": ("compressbench.cli.later", "Pass or fail against a baseline."),
+    "gate": ("compressbench.cli.gate", "Pass or fail against a baseline."),
     "methods": ("compressbench.cli.listing", "What methods there are, with parameters and defaults."),
     "tasks": ("compressbench.cli.listing", "What tasks there are."),
     "doctor": ("compressbench.cli.doctor", "This machine: cores, INT8 and bf16 kernels, noise."),

@@ -219,7 +219,7 @@ def test_augment_names_the_line_of_a_vector_of_another_dimension(place: Path) ->
     ("arguments", "message"),
     [
         (["rum"], "did you mean 'run'?"),
-        (["gate", "a", "b"], "`compressbench gate` is not available yet"),
+        (["gate", "a", "b"], "a is not there: give a run's folder, or a file that `compressbench gate --record` wrote"),
         (["report", "empty"], "empty"),
         (["compare", "empty", "empty"], "empty"),
         (["report", "empty", "--format", "pdf"], "unknown format 'pdf'"),
