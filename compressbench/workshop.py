@@ -97,14 +97,14 @@ class Workshop:
         """
         if "onnx-fp32" in method.consumes:
             source = self.as_onnx(source)
-        return self._make(
+        return self.make(
             *self._planned(method, source, data, seed=seed, teacher=teacher, chain=chain, pretrained=pretrained)
         )
 
     def ingredient(self, method: Method, *, pretrained: TeacherSource) -> Artifact:
         """An ingredient that reads no rows and starts from the pretrained teacher, made for its own sake."""
         source = self.source_model(pretrained)
-        return self._make(
+        return self.make(
             *self._planned(method, source, NO_DATA, seed=0, teacher=None, chain=method.name, pretrained=pretrained)
         )
 
@@ -162,7 +162,7 @@ class Workshop:
                 teacher=teacher,
                 checkpoint=self._checkpoint(recipe),
                 watch=data.watched if method.reads_rows else None,
-                ingredients={name: self._make(*part) for name, part in parts.items()},
+                ingredients={name: self.make(*part) for name, part in parts.items()},
             )
             made = resolved.compress(source, context)
             context.curves.write(to)
@@ -201,7 +201,7 @@ class Workshop:
             export_classifier(artifact.path, to=to, progress=self.progress, template_cache=templates)
             return Compressed(geometry=Geometry(**made.geometry), budget=made.budget, warnings=tuple(made.warnings))
 
-        return self._make(recipe, export)
+        return self.make(recipe, export)
 
     def _generated_teacher(self) -> Artifact:
         rows = {name: synthetic_rows(name, "train") for name in SYNTHETIC_TASKS}
@@ -226,7 +226,7 @@ class Workshop:
                 checkpoint=self._checkpoint(recipe),
             )
 
-        return self._make(recipe, write)
+        return self.make(recipe, write)
 
     def _imported(self, source: TeacherSource, folder: Path) -> Artifact:
         """A user's model folder as an artifact: its files copied as they are, a tokenizer.json beside them."""
@@ -247,13 +247,14 @@ class Workshop:
             save_tokenizer(folder, to=to)
             return Compressed(geometry=source.geometry)
 
-        return self._make(recipe, copy)
+        return self.make(recipe, copy)
 
     def _checkpoint(self, recipe: Recipe) -> Checkpoint:
         path = self.store.checkpoint_path(recipe.salted(self.fresh).key)
         return Checkpoint(path=path, progress=self.progress)
 
-    def _make(self, recipe: Recipe, write: Callable[[Path], Compressed]) -> Artifact:
+    def make(self, recipe: Recipe, write: Callable[[Path], Compressed]) -> Artifact:
+        """The artifact of a recipe, found in the store or written there by `write`."""
         recipe = recipe.salted(self.fresh)
 
         def fill(folder: Path) -> Manifest:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @click.option("--task", help="Task whose training rows are used: a name, or a task TOML.")
 @data_options
 @machine_options
-@click.option("--source", help="Artifact or classifier folder that the first method compresses; default: the teacher.")
+@click.option(
+    "--source",
+    help="Artifact, classifier folder or fp32 ONNX file that the first method compresses; default: the teacher.",
+)
 @click.option("--seeds", help="The seed; default 1.")
 @click.option("--ingredient", help="Make only this ingredient of the method, such as distill's general student.")
 @click.option("--to", type=PATH, required=True, help="New or empty folder for the artifact.")
@@ -102,7 +105,7 @@ def _source_and_teacher(
         BadInput: If the source is of a format or geometry that the chain cannot take.
     """
     from compressbench.errors import BadInput, listed
-    from compressbench.foreign import open_model
+    from compressbench.foreign_source import open_source
     from compressbench.models.geometry import Geometry
     from compressbench.plan_parts import check_chain
     from compressbench.registry import method_named
@@ -111,7 +114,7 @@ def _source_and_teacher(
     task, workshop, offline = setting.data.task, setting.workshop, values["offline"]
     source = None
     if values["source"]:
-        source = open_model(values["source"], task=task, workshop=workshop, offline=offline)
+        source = open_source(values["source"], task=task, workshop=workshop, offline=offline, needed_by=chain[0].name)
         if source.format not in chain[0].consumes:
             raise BadInput(
                 f"--source {values['source']} is {source.format}; {chain[0].name} takes {listed(chain[0].consumes)}"

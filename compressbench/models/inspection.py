@@ -78,6 +78,24 @@ def inspect_model(source: str, *, offline: bool = False) -> ModelInfo:
     )
 
 
+def describe_folder(folder: Path) -> ModelInfo:
+    """Describe the classifier whose config.json lies in a folder, whatever its weights are kept in.
+
+    Raises:
+        BadInput: If there is no config.json that can be used.
+    """
+    config = _read_config(folder)
+    labels = _label_names(config)
+    return ModelInfo(
+        path=folder,
+        geometry=_read_geometry(folder),
+        model_type=str(config.get("model_type", "")),
+        is_classifier=True,
+        output_count=len(labels),
+        labels=None if all(_GENERIC_LABEL.fullmatch(label) for label in labels) else labels,
+    )
+
+
 def check_teacher(info: ModelInfo, task: Task) -> tuple[str, ...]:
     """Refuse a fine-tuned teacher whose outputs are not the task's; return warnings on what cannot be checked.
 

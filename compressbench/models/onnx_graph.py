@@ -30,14 +30,45 @@ def read_model(path: Path) -> "ModelProto":
     from onnx.checker import ValidationError
 
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        if not model.graph.node:
+            raise BadInput(f"{path} is no ONNX model: it holds no graph")
+        _check_external(model, path)
+        onnx.load_external_data_for_model(model, str(path.parent))
     except FileNotFoundError as error:
         raise BadInput(f"{error.filename or path} does not exist: {path} cannot be read without it") from None
     except (DecodeError, ValidationError, ValueError, OSError) as error:
         raise BadInput(f"{path} is no readable ONNX model ({type(error).__name__}): export it anew") from None
-    if not model.graph.node:
-        raise BadInput(f"{path} is no ONNX model: it holds no graph")
     return model
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files beside an ONNX file that hold weights of it, sorted."""
+    import onnx
+
+    return sorted(_external_ends(onnx.load(str(path), load_external_data=False), path))
+
+
+def _check_external(model: "ModelProto", path: Path) -> None:
+    for place, end in _external_ends(model, path).items():
+        if not place.is_file():
+            raise BadInput(f"{place} does not exist: {path} keeps weights in it; copy it beside the model")
+        size_bytes = place.stat().st_size
+        if size_bytes < end:
+            raise BadInput(f"{place} is cut short: {path} has weights up to byte {end} of {size_bytes}; copy it again")
+
+
+def _external_ends(model: "ModelProto", path: Path) -> dict[Path, int]:
+    """The files that hold a model's weights, each with the byte after the last of them."""
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    ends: dict[Path, int] = {}
+    for tensor in model.graph.initializer:
+        if uses_external_data(tensor):
+            info = ExternalDataInfo(tensor)
+            place = path.parent / info.location
+            ends[place] = max(ends.get(place, 0), int(info.offset or 0) + int(info.length or 0))
+    return ends
 
 
 def write_model(model: "ModelProto", path: Path) -> None:

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from onnx import helper
 
 from compressbench.__main__ import main
+from compressbench.targets import cpu_family
 from tests.unit.masked_lm_folder import make_masked_lm
+from tests.unit.onnx_folder import make_onnx_folder, onnx_classifier
 
 COLA_ROWS = "gj04\t1\t\tOur friends won't buy this analysis.\ngj04\t0\t*\tThe bed slept.\n"
 
@@ -51,6 +54,7 @@ def place(tmp_path: Path, tiny_encoder: Path, tiny_classifier: Path) -> Path:
 
 
 GLUE = ["--suite", "glue", "--tasks", "CoLA", "--data-dir", "glue", "--teacher", "encoder"]
+OTHER_TARGET = "arm64" if cpu_family() != "arm" else "avx512_vnni"
 GENERAL = "distill:student=1x16x2x32:general_length=16"
 
 CASES = {
@@ -128,6 +132,20 @@ CASES = {
         ["--methods", "distill:augment_blanks=0"], "augment_blanks=0 words masked at once: use a whole number"
     ),
     "heads and hidden": (["--methods", "distill:student=4x310x12x1200"], "310 is not a multiple of 12 heads"),
+    "no calibration rows": (["--methods", "quant-qdq:calibration_rows=0", *GLUE], "calibration_rows=0 leaves nothing"),
+    "too many calibration rows": (
+        ["--methods", "distill:student=1x16x2x32:mapping=2+quant-qop:calibration_rows=3", *GLUE],
+        "quant-qop on CoLA: calibration_rows=3, but the training split has 2 rows: use calibration_rows=2",
+    ),
+    "target": (
+        ["--methods", f"quant-qdq:target={OTHER_TARGET}", *GLUE], f"target={OTHER_TARGET} cannot be checked on this"
+    ),
+    "unknown target": (["--methods", "quant-qdq:target=avx", *GLUE], "target=avx is not native or arm64, avx2,"),
+    "percentile": (["--methods", "quant-qdq:percentile=101", *GLUE], "percentile=101 is not above 50 and up to 100"),
+    "averaged percentile": (
+        ["--methods", "quant-qdq:moving_average=true:calibrate_method=entropy", *GLUE], "use calibrate_method=minmax"
+    ),
+    "averaging constant": (["--methods", "quant-qdq:averaging_constant=0", *GLUE], "averaging_constant=0 is not above"),
     "empty methods": (["--methods", ""], "--methods names no method"),
     "no methods": ([], "--methods is missing"),
     "zero threads": (["--methods", "prune", "--threads", "0"], "--threads 0"),
@@ -202,6 +220,55 @@ def test_augment_refuses(
     assert message in error
     assert error.count("\n") == 1
     assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+
+
+COMPRESS_CASES = {
+    "quantized": "is quantized already (it has DynamicQuantizeLinear): give quant-qdq the fp32 model",
+    "opset": "model.onnx is of opset 99, and opsets 13 to",
+    "fixed": "model.onnx takes input_ids of 1 x 128 alone: export it with dynamic axes, batch and tokens",
+    "truncated": "model.onnx is no readable ONNX model (DecodeError): export it anew",
+    "corrupted": "model.onnx is no readable ONNX model (DecodeError): export it anew",
+    "external": "onnx/external/model.onnx_data does not exist: onnx/external/model.onnx keeps weights in it",
+    "other labels": "has 3 outputs and the task CoLA has 2 labels",
+    "rows": "quant-qdq on CoLA: calibration_rows=128, but the training split has 2 rows: use calibration_rows=2",
+}
+
+
+@pytest.fixture
+def onnx_place(place: Path, tiny_tokenizer_folder: Path) -> Path:
+    """`place`, and a folder ``onnx`` with files from another tool, one for each case."""
+    quantized = onnx_classifier()
+    quantized.graph.node.append(helper.make_node("DynamicQuantizeLinear", ["hidden"], ["a", "b", "c"]))
+    models = {"quantized": quantized, "opset": onnx_classifier(opset=99), "fixed": onnx_classifier(axes=(1, 128))}
+    paths = {
+        name: make_onnx_folder(
+            place / "onnx" / name, tokenizer=tiny_tokenizer_folder, model=models.get(name), external=name == "external"
+        )
+        for name in COMPRESS_CASES
+    }
+    paths["truncated"].write_bytes(paths["truncated"].read_bytes()[:5000])
+    paths["corrupted"].write_bytes(b"\xff" * 64 + paths["corrupted"].read_bytes()[64:])
+    paths["external"].with_name("model.onnx_data").unlink()
+    config = paths["other labels"].with_name("config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"id2label": {"0": "a", "1": "b", "2": "c"}}))
+    return place
+
+
+@pytest.mark.parametrize("name", COMPRESS_CASES)
+def test_compress_refuses(
+    name: str, onnx_place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(onnx_place)
+    monkeypatch.setenv("COMPRESSBENCH_HOME", str(onnx_place / "home"))
+    rows = "" if name == "rows" else ":calibration_rows=2"
+    before = sorted(path.relative_to(onnx_place) for path in onnx_place.rglob("*"))
+    arguments = ["--source", f"onnx/{name}/model.onnx", "--task", "CoLA", "--data-dir", "glue", "--to", "new"]
+    assert main(["compress", f"quant-qdq{rows}", *arguments, "--offline"]) == 2
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert COMPRESS_CASES[name] in error
+    assert error.count("\n") == 1
+    assert sorted(path.relative_to(onnx_place) for path in onnx_place.rglob("*")) == before
 
 
 def test_augment_names_the_line_of_a_vector_of_another_dimension(place: Path) -> None:

@@ -46,12 +46,15 @@ def take_weights(model: "ModelProto", *, rows_as_matrices: bool, excluded: Colle
 
     initializers = {each.name: each for each in model.graph.initializer}
     taken = Weights(linear={}, tables={}, nodes=[])
+    aside: dict[str, bytes] = {}  # shape inference takes no more than 2 GiB
     for node in model.graph.node:
         place, kept = {"MatMul": (1, taken.linear), "Gather": (0, taken.tables)}.get(node.op_type, (0, None))
         weight = initializers.get(node.input[place]) if kept is not None else None
         if kept is None or weight is None or weight.data_type != TensorProto.FLOAT or len(weight.dims) != 2:
             continue
         if weight.name in excluded:
+            aside.setdefault(weight.name, weight.raw_data)
+            weight.ClearField("raw_data")
             continue
         taken.nodes.append(node.name)
         if weight.name not in kept:
@@ -62,6 +65,9 @@ def take_weights(model: "ModelProto", *, rows_as_matrices: bool, excluded: Colle
         _rows_as_matrices(model, shaped, weights=taken.linear)
         shaped = shape_inference.infer_shapes(model)
     model.graph.value_info.extend(shaped.graph.value_info)
+    for name, values in aside.items():
+        if values:  # else they are in float_data, where they stayed
+            initializers[name].raw_data = values
     for name in (*taken.linear, *taken.tables):
         initializers[name].CopyFrom(to_tensor(np.ones((1, 1), dtype=np.float32), name))
     return taken

@@ -8,15 +8,14 @@ import numpy as np
 from compressbench.artifacts.artifact import ONNX_NAME, Artifact
 from compressbench.errors import BadInput
 from compressbench.methods.method import Context
+from compressbench.methods.quantize.layers import weight_nodes
 from compressbench.models.onnx_export import MASKED
 from compressbench.models.onnx_graph import read_model, to_array, to_tensor, weight_inputs
+from compressbench.models.onnx_source import check_fp32
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
-QUANTIZED_OPS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"}
-)
 LOWEST_FINITE = -1e30
 """What is below is no value of a model but stands for minus infinity."""
 
@@ -38,12 +37,12 @@ def read_fp32(path: Path, *, needed_by: str) -> "ModelProto":
     """The model in a file, ready to be quantized.
 
     Raises:
-        BadInput: If it is quantized already, or cannot be read.
+        BadInput: If it is quantized already, has no fp32 Linear layers, or cannot be read.
     """
     model = read_model(path)
-    quantized = sorted({node.op_type for node in model.graph.node} & QUANTIZED_OPS)
-    if quantized:
-        raise BadInput(f"{path} is quantized already (it has {quantized[0]}): give {needed_by} the fp32 model")
+    check_fp32(model, path, needed_by=needed_by)
+    if next(weight_nodes(model), None) is None:
+        raise BadInput(f"{path} has no Linear layer with fp32 weights: give {needed_by} an fp32 text classifier")
     clamp_mask(model)
     return model
 
