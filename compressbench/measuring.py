@@ -15,6 +15,7 @@ from compressbench.ledger import Ledger
 from compressbench.models.onnx_export import graph_key
 from compressbench.progress import Progress
 from compressbench.records.schema import GraphRecord, LatencyRecord, TaskRecord
+from compressbench.runtimes.catalog import RUNTIMES
 from compressbench.runtimes.onnxruntime import NAME as ONNXRUNTIME
 from compressbench.tasks.data import TaskData
 
@@ -43,6 +44,11 @@ def measurable(artifact: Artifact, *, exported_from: Artifact) -> Measurable:
         tokenizer_path=artifact.tokenizer_path,
         torch_path=exported_from.path if exported_from.format == "torch" else None,
     )
+
+
+def holds_int8(runtime: str) -> bool:
+    """Whether INT8 in this runtime comes from the model's file, and not from the runtime itself."""
+    return RUNTIMES[runtime].opens == "onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +94,33 @@ class Measuring:
                     progress=self.progress,
                 )
                 self.ledger.add(record)
-        told = {(record.runtime, record.shape) for record in index.int8_of(model.key)}
-        if model.key in index.sizes and not told:
-            return  # measured before, and found to hold no INT8 operator
-        for shape in self.shapes:
-            if (ONNXRUNTIME, str(shape)) not in told:
-                share = check_int8(model.onnx_path, shape=shape, measured_key=model.key)
-                if share is None:
-                    break
-                self.ledger.add(share)
+        self._int8_shares(model)
         if model.key not in index.sizes:
             flops = self.ledger.index.flops_of(model.key)
             size = measure_size(model.onnx_path, measured_key=model.key, progress=self.progress, flops=flops)
             self.ledger.add(size)
+
+    def _int8_shares(self, model: Measurable) -> None:
+        """What each runtime computes in INT8: ONNX Runtime, which scores every model, and those that are timed."""
+        index = self.ledger.index
+        told = {(record.runtime, record.shape) for record in index.int8_of(model.key)}
+        known_as_fp32 = model.key in index.sizes and not any(holds_int8(runtime) for runtime, _ in told)
+        for runtime in dict.fromkeys((ONNXRUNTIME, *self.runtimes)):
+            if known_as_fp32 and holds_int8(runtime):
+                continue  # measured before, and found to hold no INT8 operator
+            for shape in self.shapes:
+                if (runtime, str(shape)) in told:
+                    continue
+                share = check_int8(
+                    model.onnx_path,
+                    shape=shape,
+                    measured_key=model.key,
+                    runtime=runtime,
+                    torch_path=model.torch_path,
+                )
+                if share is None:
+                    break
+                self.ledger.add(share)
 
     def latencies(self, models: Iterable[Measurable]) -> None:
         """One interleaved campaign over the distinct graphs among the models; blocks already measured are kept."""

@@ -70,7 +70,7 @@ def _measure(models: dict[str, Measurable], baseline: str, setting: Setting, *, 
 
     from compressbench.environment import describe_environment
     from compressbench.ledger import Ledger
-    from compressbench.measuring import Measuring
+    from compressbench.measuring import Measuring, holds_int8
     from compressbench.records.log import LOG_NAME, RecordLog
     from compressbench.records.run_folder import ENVIRONMENT_NAME
     from compressbench.reporting.comparison import comparison
@@ -94,7 +94,7 @@ def _measure(models: dict[str, Measurable], baseline: str, setting: Setting, *, 
     for source, model in models.items():
         measuring.model(model, setting.data)
         name = "baseline" if source == baseline else source
-        is_int8 = bool(ledger.index.int8_of(model.key))
+        is_int8 = any(holds_int8(record.runtime) for record in ledger.index.int8_of(model.key))
         ledger.add(_cell(model, name=name, task=setting.data.task.name, is_int8=is_int8))
     measuring.latencies(models.values())
     result = comparison(ledger.records, environment=environment, folder=out or Path())

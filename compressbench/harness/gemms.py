@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +22,44 @@ from compressbench.runtimes.onnxruntime import session_options
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-FLOAT_GEMMS = frozenset({"MatMul", "Gemm", "FusedMatMul", "FusedGemm"})
+FLOAT_GEMMS = frozenset({"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulNBits"})
+"""ONNX Runtime makes MatMulNBits of a packed weight whose activations stay float: it may round them inside, by blocks
+and at every call, which is not what a model calibrated for INT8 is meant to run."""
 INT8_GEMMS = frozenset(WEIGHT_INPUT) - FLOAT_GEMMS
+UNPACKING = frozenset({"DequantizeLinear", "Transpose", "Identity", "Cast", "Reshape"})
+"""Operators between a weight and its product that leave it the same weight."""
 Shapes = Mapping[str, tuple[list[int], list[int]]]
 """By node name: shapes of its first input and of its first output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gemm:
-    """One matrix product of the optimized graph."""
+    """One matrix product of a graph."""
 
+    node: str
+    """Name of its node."""
+    layer: str
+    """What its weight is called, ``.weight`` left out; the node where both sides are computed."""
     is_int8: bool
     has_constant_weight: bool
     multiply_adds: int
+    weight_sizes: tuple[int, ...] = ()
+    """Sizes of a constant weight, ascending."""
+
+
+def int8_share(gemms: Iterable[Gemm]) -> float:
+    """INT8 multiply-adds over all; 0 where there are none."""
+    gemms = list(gemms)
+    total = sum(gemm.multiply_adds for gemm in gemms)
+    return sum(gemm.multiply_adds for gemm in gemms if gemm.is_int8) / total if total else 0.0
+
+
+def int8_by_layer(gemms: Iterable[Gemm]) -> dict[str, float]:
+    """Share of INT8 multiply-adds of each layer, in the graph's order."""
+    layers: dict[str, list[Gemm]] = {}
+    for gemm in gemms:
+        layers.setdefault(gemm.layer, []).append(gemm)
+    return {name: int8_share(parts) for name, parts in layers.items()}
 
 
 def profiled_graph(onnx_path: Path, shape: Shape) -> tuple["ModelProto", list[Gemm]]:
@@ -41,12 +68,9 @@ def profiled_graph(onnx_path: Path, shape: Shape) -> tuple["ModelProto", list[Ge
     Raises:
         BadInput: If the model does not run at that shape.
     """
-    arrays = latency_inputs([onnx_path], [shape])
-    inputs = {name.split("/")[1]: array for name, array in arrays.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        named = _with_named_nodes(onnx_path, Path(folder))
+    with named_nodes(onnx_path) as named, tempfile.TemporaryDirectory() as folder:
         try:
-            optimized, shapes = _optimized_and_shapes(named, inputs, Path(folder))
+            optimized, shapes = _optimized_and_shapes(named, _inputs(onnx_path, shape), Path(folder), optimized=True)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime has a class per kind of failure and no base for them
             raise BadInput(
                 f"{onnx_path} does not run at {shape} ({str(error).strip().splitlines()[0][:160]}): if it takes only "
@@ -55,22 +79,42 @@ def profiled_graph(onnx_path: Path, shape: Shape) -> tuple["ModelProto", list[Ge
     return optimized, gemms_of(optimized, shapes)
 
 
-def gemms_of(optimized: "ModelProto", shapes: Shapes) -> list[Gemm]:
-    """The matrix products of an optimized graph, weighed by what each ran at."""
-    constants = constant_names(optimized)
+def source_gemms(onnx_path: Path, shape: Shape) -> list[Gemm]:
+    """The matrix products of a model as its file has them, before any runtime rewrites it; none is INT8 yet."""
+    with named_nodes(onnx_path) as named, tempfile.TemporaryDirectory() as folder:
+        model, shapes = _optimized_and_shapes(named, _inputs(onnx_path, shape), Path(folder), optimized=False)
+    return gemms_of(model, shapes)
+
+
+def gemms_of(model: "ModelProto", shapes: Shapes) -> list[Gemm]:
+    """The matrix products of a graph, weighed by what each ran at."""
+    constants = constant_names(model)
+    sizes = {each.name: tuple(sorted(each.dims)) for each in model.graph.initializer}
+    sources = {name: node for node in model.graph.node for name in node.output}
     gemms = []
-    for node in optimized.graph.node:
+    for node in model.graph.node:
         if node.op_type in FLOAT_GEMMS | INT8_GEMMS and node.name in shapes:
             left, output = shapes[node.name]
             weight = node.input[WEIGHT_INPUT.get(node.op_type, 1)]
+            is_constant = weight in constants
+            while weight in sources and sources[weight].op_type in UNPACKING:
+                weight = sources[weight].input[0]
             gemms.append(
                 Gemm(
+                    node=node.name,
+                    layer=_layer_name(weight) if is_constant else re.sub(r"/\w*Fusion.*", "", node.name),
                     is_int8=node.op_type in INT8_GEMMS,
-                    has_constant_weight=weight in constants,
+                    has_constant_weight=is_constant,
                     multiply_adds=math.prod(output) * left[-1],
+                    weight_sizes=sizes.get(weight, ()) if is_constant else (),
                 )
             )
     return gemms
+
+
+def _layer_name(weight: str) -> str:
+    """``bert.pooler.dense`` of ``bert.pooler.dense.weight_quantized``."""
+    return re.sub(r"(_quantized|_transposed|_reshaped)*$", "", weight).removesuffix(".weight")
 
 
 def constant_names(model: "ModelProto") -> set[str]:
@@ -82,25 +126,35 @@ def constant_names(model: "ModelProto") -> set[str]:
     return names
 
 
-def _with_named_nodes(onnx_path: Path, folder: Path) -> Path:
-    """The model, or a copy in which every node has a name of its own: the profile tells nodes apart by nothing else."""
+@contextmanager
+def named_nodes(onnx_path: Path) -> Iterator[Path]:
+    """The model, or a copy in which every node has a name of its own: runtimes tell nodes apart by nothing else."""
     model = read_model(onnx_path)
     names = [node.name for node in model.graph.node]
     if all(names) and len(set(names)) == len(names):
-        return onnx_path
+        yield onnx_path
+        return
     for place, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{place}"
-    write_model(model, folder / "named.onnx")
-    return folder / "named.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(model, Path(folder) / "named.onnx")
+        yield Path(folder) / "named.onnx"
+
+
+def _inputs(onnx_path: Path, shape: Shape) -> dict[str, np.ndarray]:
+    arrays = latency_inputs([onnx_path], [shape])
+    return {name.split("/")[1]: array for name, array in arrays.items()}
 
 
 def _optimized_and_shapes(
-    onnx_path: Path, inputs: Mapping[str, np.ndarray], folder: Path
+    onnx_path: Path, inputs: Mapping[str, np.ndarray], folder: Path, *, optimized: bool
 ) -> tuple["ModelProto", Shapes]:
-    """The optimized graph, and for each of its nodes the shapes of first input and first output in one profiled run."""
-    from onnxruntime import InferenceSession
+    """The graph that ran, and for each of its nodes the shapes of first input and first output in one profiled run."""
+    from onnxruntime import GraphOptimizationLevel, InferenceSession
 
     options = session_options(threads=1)
+    if not optimized:
+        options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")

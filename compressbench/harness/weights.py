@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Positions among a node's inputs: the weight of a matrix product, and what only describes INT8 codes.
 WEIGHT_INPUT = {
     "MatMul": 1, "Gemm": 1, "FusedMatMul": 1, "MatMulInteger": 1, "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1,
+    "MatMulNBits": 1,
     "QLinearMatMul": 3, "QGemm": 3,
 }  # fmt: skip
 GRID_INPUTS = {

@@ -1,7 +1,7 @@
 """Records: what was made and measured, frozen, versioned and complete; statistics are the report's business."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 SCHEMA_VERSION = 3
@@ -225,6 +225,8 @@ class Int8Record:
     constant_gemm_share: float
     """The same of GEMMs with constant weights."""
     leftover_qdq_pairs: int
+    layers: Mapping[str, float] = field(default_factory=dict)
+    """By layer, share of its multiply-adds in INT8; products of two computed sides go by their node."""
 
 
 @dataclass(frozen=True, kw_only=True)

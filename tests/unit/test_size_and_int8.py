@@ -121,25 +121,63 @@ def quantized_graph(path: Path, *, activation: int) -> Path:
     return path
 
 
-def test_a_fused_graph_computes_in_int8(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_fused_graph_computes_in_int8(tmp_path: Path, runtime: str) -> None:
     path = quantized_graph(tmp_path / "model.onnx", activation=TensorProto.UINT8)
-    record = check_int8(path, shape=Shape(1, 16), measured_key="key")
+    record = check_int8(path, shape=Shape(1, 16), measured_key="key", runtime=runtime)
     assert record is not None
     assert (record.gemm_share, record.constant_gemm_share, record.leftover_qdq_pairs) == (1.0, 1.0, 0)
+    assert record.layers == {"weight": 1.0}
 
 
-def test_a_mis_quantized_graph_is_caught(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_mis_quantized_graph_is_caught(tmp_path: Path, runtime: str) -> None:
     path = quantized_graph(tmp_path / "model.onnx", activation=TensorProto.UINT8)
     model = onnx.load(path)
-    # A doubling between DequantizeLinear and MatMul: harmless to read, and it keeps the product in fp32.
+    # A clipping between DequantizeLinear and MatMul: harmless to read, and it keeps the product in fp32.
     place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "MatMul")
-    model.graph.initializer.append(numpy_helper.from_array(np.full((50,), 2, dtype=np.float32), "two"))
-    model.graph.node[place].input[0] = "doubled"
-    model.graph.node.insert(place, helper.make_node("Mul", ["rows_back", "two"], ["doubled"]))
+    model.graph.node[place].input[0] = "rounded"
+    model.graph.node.insert(place, helper.make_node("Sin", ["rows_back"], ["rounded"]))
     onnx.save(model, path)
-    record = check_int8(path, shape=Shape(1, 16), measured_key="key")
+    record = check_int8(path, shape=Shape(1, 16), measured_key="key", runtime=runtime)
     assert record is not None
-    assert record.constant_gemm_share == 0.0
+    assert (record.gemm_share, record.constant_gemm_share) == (0.0, 0.0)
+    assert list(record.layers.values()) == [0.0]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_activations_quantized_for_an_fp32_weight_are_leftover_pairs(tmp_path: Path, runtime: str) -> None:
+    path = quantized_graph(tmp_path / "model.onnx", activation=TensorProto.UINT8)
+    model = onnx.load(path)
+    codes = next(each for each in model.graph.initializer if each.name == "weight")
+    floats = numpy_helper.from_array(numpy_helper.to_array(codes).astype(np.float32) * 0.01, "weight_back")
+    model.graph.node.remove(next(node for node in model.graph.node if node.output[0] == "weight_back"))
+    model.graph.initializer.append(floats)
+    onnx.save(model, path)
+    record = check_int8(path, shape=Shape(1, 16), measured_key="key", runtime=runtime)
+    assert record is not None
+    assert (record.constant_gemm_share, record.leftover_qdq_pairs) == (0.0, 1)
+
+
+def test_pytorchs_linear_layers_are_int8_and_its_attention_is_not(exported: Path, tiny_classifier: Path) -> None:
+    record = check_int8(
+        exported, shape=Shape(2, 16), measured_key="key", runtime="torch-int8", torch_path=tiny_classifier
+    )
+    assert record is not None
+    head = 2 * 2 * (TINY.hidden**2 + 2 * TINY.hidden)
+    whole = encoder_flops(TINY, batch=2, tokens=16) + head
+    attention = 2 * TINY.layers * 2 * 16 * 2 * 16 * TINY.hidden
+    assert record.gemm_share == pytest.approx(1 - attention / whole)
+    assert (record.constant_gemm_share, record.leftover_qdq_pairs) == (1.0, 0)
+    assert record.layers["bert.encoder.layer.0.output.dense"] == 1.0
+    assert record.layers["attention"] == 0.0
+
+
+@pytest.mark.parametrize("runtime", ["torch", "torch-bf16"])
+def test_pytorchs_float_runtimes_have_no_int8_record(exported: Path, tiny_classifier: Path, runtime: str) -> None:
+    assert (
+        check_int8(exported, shape=Shape(1, 16), measured_key="k", runtime=runtime, torch_path=tiny_classifier) is None
+    )
 
 
 def test_codes_that_equal_their_zero_point_are_zeros(tmp_path: Path) -> None:
