@@ -56,7 +56,15 @@ def measure_size(onnx_path: Path, *, measured_key: str, progress: Progress, flop
         linear_count=sum(weight.count for weight in linear),
         linear_nonzero_count=sum(weight.nonzero_count for weight in linear),
         flops=flops,
+        layers=[
+            {"name": layer_name(each.name), "weights": each.count, "nonzero": each.nonzero_count} for each in linear
+        ],
     )
+
+
+def layer_name(weight: str) -> str:
+    """The layer that a weight's name names, whether it is stored as values or as INT8 codes."""
+    return weight.removesuffix("_quantized").removesuffix(".weight")
 
 
 def count_flops(onnx_path: Path) -> int:

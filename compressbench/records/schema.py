@@ -81,6 +81,8 @@ class SizeRecord:
     linear_nonzero_count: int
     flops: int
     """2 x multiply-adds at 1x128."""
+    layers: Sequence[Mapping[str, Any]] = ()
+    """Of each Linear layer ``name``, ``weights`` and how many are ``nonzero``, in the order of the graph."""
 
 
 @dataclass(frozen=True, kw_only=True)

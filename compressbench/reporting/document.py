@@ -1,7 +1,7 @@
 """A report before anybody draws it: every table, note and plot, in the order they are read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compressbench.records.schema import CurveRecord
@@ -10,6 +10,7 @@ from compressbench.reporting.notes import notes_of
 from compressbench.reporting.plots import comparison_plots
 from compressbench.reporting.reference_table import reference_notes, reference_tables
 from compressbench.reporting.tables import TaskBlock, summary_table, task_blocks
+from compressbench.reporting.zeros import zeros_tables
 from compressbench.table import Table
 
 
@@ -44,9 +45,16 @@ def document_of(
     return Document(
         summary=summary_table(comparison),
         notes=notes_of(comparison),
-        blocks=list(task_blocks(comparison)),
+        blocks=[_with_zeros(block, comparison) for block in task_blocks(comparison)],
         references=reference_tables(comparison, references),
         reference_notes=reference_notes(references),
         plots=comparison_plots(comparison),
         curves=curve_plots(curves),
     )
+
+
+def _with_zeros(block: TaskBlock, comparison: dict[str, Any]) -> TaskBlock:
+    """The block with what its models consist of, where that differs."""
+    rows = [row for row in comparison["rows"] if row["task"] == block.task]
+    many_seeds = len({row["seed"] for row in comparison["rows"]}) > 1
+    return replace(block, tables=[*block.tables, *zeros_tables(block.task, rows, many_seeds=many_seeds)])

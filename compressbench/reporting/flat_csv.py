@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_AS_JSON = ("parameters", "budget", "warnings")
+_AS_JSON = ("parameters", "zeros_by_layer", "budget", "warnings")
 """Free-form parts that would make a column per method."""
 
 

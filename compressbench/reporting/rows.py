@@ -26,6 +26,7 @@ from compressbench.reporting.row_warnings import (
     TeacherNotAboveChance,
     UndefinedAnswers,
 )
+from compressbench.reporting.zeros import FEWEST_ZEROS, zeros_by_part
 from compressbench.scoring import (
     Answers,
     agreement_of,
@@ -79,7 +80,9 @@ def _size_part(cell: CellRecord, baseline: CellRecord | None, index: RunIndex) -
     before = index.sizes.get(baseline.measured_key) if baseline and not baseline.error else None
     if size is None:
         names = ("size_bytes", "compressed_bytes", "compression_ratio", "parameter_count", "nonzero_count")
-        return dict.fromkeys((*names, "sparsity", "linear_sparsity", "flops"))
+        return dict.fromkeys((*names, "sparsity", "linear_sparsity", "zeros_by_layer", "flops"))
+    linear_sparsity = 1 - size.linear_nonzero_count / size.linear_count if size.linear_count else None
+    is_sparse = linear_sparsity is not None and linear_sparsity >= FEWEST_ZEROS
     return {
         "size_bytes": size.size_bytes,
         "compressed_bytes": size.compressed_bytes,
@@ -87,7 +90,8 @@ def _size_part(cell: CellRecord, baseline: CellRecord | None, index: RunIndex) -
         "parameter_count": size.parameter_count,
         "nonzero_count": size.nonzero_count,
         "sparsity": 1 - size.nonzero_count / size.parameter_count if size.parameter_count else None,
-        "linear_sparsity": 1 - size.linear_nonzero_count / size.linear_count if size.linear_count else None,
+        "linear_sparsity": linear_sparsity,
+        "zeros_by_layer": (zeros_by_part(size.layers) or None) if is_sparse else None,
         "flops": size.flops,
     }
 

@@ -165,7 +165,7 @@ class TestFiles:
     def test_markdown_tables_are_rectangular(self, full: dict[str, Any]) -> None:
         text = document_markdown(document_of(full, references=["seed"]))
         tables = re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE)
-        assert len(tables) == 1 + 2 * len(TASKS) + 1
+        assert len(tables) == 1 + 3 * len(TASKS) + 1
         for table in tables:
             counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.strip().splitlines()}
             assert len(counts) == 1
@@ -184,7 +184,7 @@ class TestFiles:
     def test_latex_escapes_its_own_signs(self, full: dict[str, Any]) -> None:
         text = document_tex(document_of(full))
         assert r"5 \% of it\_self" in text
-        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1 + 2 * len(TASKS)
+        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1 + 3 * len(TASKS)
         for body in re.findall(r"\\toprule\n(.*?)\\bottomrule", text, flags=re.DOTALL):
             lines = [line for line in body.splitlines() if line.endswith(r"\\")]
             assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1

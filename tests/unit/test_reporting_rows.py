@@ -30,9 +30,10 @@ from compressbench.stats import holm
 
 ROW_KEYS = {
     "task", "method", "chain", "seed", "parameters", "artifact", "size_bytes", "compressed_bytes", "compression_ratio",
-    "parameter_count", "nonzero_count", "sparsity", "linear_sparsity", "flops", "latency", "speedup",
-    "speedup_over_onnxruntime", "scores", "primary_score", "score_interval", "retention", "retention_above_chance",
-    "retention_above_chance_interval", "score_p_value", "score_p_value_holm", "agreement", "int8", "budget", "warnings",
+    "parameter_count", "nonzero_count", "sparsity", "linear_sparsity", "zeros_by_layer", "flops", "latency",
+    "speedup", "speedup_over_onnxruntime", "scores", "primary_score", "score_interval", "retention",
+    "retention_above_chance", "retention_above_chance_interval", "score_p_value", "score_p_value_holm", "agreement",
+    "int8", "budget", "warnings",
 }  # fmt: skip
 FOLDER = Path("/runs/one")
 
