@@ -120,6 +120,16 @@ def tiny_teacher(
 
 
 @pytest.fixture(scope="session")
+def tiny_onnx_teacher(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> Path:
+    """The fp32 ONNX export of `tiny_teacher`, a folder; treat it as read-only."""
+    from compressbench.models.onnx_export import export_classifier
+
+    folder = tmp_path_factory.mktemp("onnx-teacher")
+    export_classifier(tiny_teacher, to=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def as_artifact(tiny_task: Task) -> Callable[..., Artifact]:
     """Opens a folder as an artifact that has no manifest file: ``as_artifact(folder, format="torch")``."""
 

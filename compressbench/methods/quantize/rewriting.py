@@ -2,22 +2,25 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressbench.artifacts.artifact import ONNX_NAME, Artifact
-from compressbench.methods.method import Context
-from compressbench.methods.quantize.calibration import Ranges, TensorRange, plain_ranges
+from compressbench.artifacts.artifact import ONNX_NAME, TOKENIZER_NAME, Artifact
+from compressbench.methods.method import AUTO, Context
+from compressbench.methods.quantize.calibration import Ranges, TensorRange, draw_rows, measure_ranges, plain_ranges
 from compressbench.methods.quantize.layers import excluded_weights
 from compressbench.methods.quantize.qdq import QuantQdq
 from compressbench.methods.quantize.ranges import RANGES, read_ranges
+from compressbench.methods.quantize.repair import Choosing, Repairing, kept_warning
 from compressbench.methods.quantize.saturation import saturation_table, saturation_warnings, write_saturation_table
+from compressbench.methods.quantize.sensitivity import Kept, draw_slice
 from compressbench.methods.quantize.signed_codes import move_to_unsigned
 from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take_weights
-from compressbench.methods.quantize.sources import fp32_file, read_fp32
-from compressbench.methods.quantize.static import Quantization, StaticQuantization
+from compressbench.methods.quantize.smoothing import smooth_graph
+from compressbench.methods.quantize.sources import activations, fp32_file, read_fp32
+from compressbench.methods.quantize.static import OFF, Quantization, StaticQuantization
 from compressbench.models.onnx_export import quiet_libraries
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
@@ -25,6 +28,8 @@ from compressbench.models.onnx_graph import (
     strip_exporter_traces,
     write_model,
 )
+from compressbench.prediction import EncodedRows, encode_rows
+from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -33,8 +38,17 @@ OP_TYPES = ["MatMul", "Gather"]
 """Linear layers and embeddings; without the embeddings the file keeps a quarter of its size in fp32."""
 
 
-def quantize_folder(method: Quantization, source: Artifact, context: Context) -> tuple[str, ...]:
-    """Write the quantized model, config.json and tokenizer files into ``context.to``; returns warnings.
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """What a quantization says of the model that it wrote."""
+
+    warnings: tuple[str, ...] = ()
+    kept: Kept | None = None
+    """Layers that stay fp32, where the method chose them by itself."""
+
+
+def quantize_folder(method: Quantization, source: Artifact, context: Context) -> Quantized:
+    """Write the quantized model, config.json and tokenizer files into ``context.to``.
 
     A static model has ``calibration.json`` beside it: each layer's range, and how much of what it is given that clips.
 
@@ -47,27 +61,70 @@ def quantize_folder(method: Quantization, source: Artifact, context: Context) ->
         InvalidParameter: If there are fewer training rows than calibration rows, or a layer to exclude is not there.
         BadInput: If the source model is quantized already.
     """
-    warnings: tuple[str, ...] = ()
+    said = Quantized()
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = fp32_file(source, context, workplace=Path(folder))
         model = read_fp32(onnx_path, needed_by=method.name)
-        ranges: Ranges = {}
         if isinstance(method, StaticQuantization):
-            measured = ranges_of(method, source, context, onnx_path=onnx_path)
-            ranges = plain_ranges(measured)
-            table = saturation_table(model, measured)
-            warnings = saturation_warnings(table, rule=method.ranges.rule)
-        with context.progress.stage(f"quantize {context.task.name}", total=2) as advance:
-            made = quantized_model(method, model, ranges)
-            advance()
+            made, said = _static_model(method, model, source, context, onnx_path=onnx_path, workplace=Path(folder))
+        else:
+            made = quantized_model(method, model, {})
+        with context.progress.stage(f"write {context.task.name}", total=1) as advance:
             write_model(made, context.to / ONNX_NAME)
-            if isinstance(method, StaticQuantization):
-                write_saturation_table(table, context.to)
             advance()
         for path in onnx_path.parent.iterdir():
             if path.suffix in (".json", ".txt") and path.name != "artifact.json":
                 shutil.copyfile(path, context.to / path.name)
-    return warnings
+    return said
+
+
+def _static_model(
+    method: StaticQuantization,
+    model: "ModelProto",
+    source: Artifact,
+    context: Context,
+    *,
+    onnx_path: Path,
+    workplace: Path,
+) -> tuple["ModelProto", Quantized]:
+    """The static INT8 model, smoothed before ranges are taken and repaired afterwards; `model` is used up."""
+    where: Any = {"threads": context.threads, "workplace": workplace, "progress": context.progress}
+    calibration = None
+    if method.smooth != OFF or method.bias_correction:
+        rows = draw_rows(context.train, count=method.calibration_rows, seed=context.seed)
+        calibration = _encoded(rows, context, onnx_path=onnx_path)
+    if method.smooth != OFF:
+        assert calibration is not None  # just drawn
+        linear_as_matmul(model)
+        smooth_graph(model, calibration, strength=method.smooth, **where)
+        tensors = activations(model, outputs=method.quantizes_outputs)
+        rule = method.ranges.rule
+        measured = measure_ranges(rule, model, calibration, tensors=tensors, seed=context.seed, **where)
+    else:
+        measured = ranges_of(method, source, context, onnx_path=onnx_path)
+    table = saturation_table(model, measured)
+    choosing = None
+    if method.keep_fp32 == AUTO:
+        rows = draw_slice(context.train, seed=context.seed)
+        encoded = _encoded(rows, context, onnx_path=onnx_path)
+        choosing = Choosing(task=context.task, rows=rows, encoded=encoded, max_drop=method.largest_drop)
+    repairing = Repairing(calibration=calibration if method.bias_correction else None, choosing=choosing, **where)
+
+    def quantize(graph: "ModelProto", kept: Sequence[str]) -> "ModelProto":
+        return quantized_model(method, graph, plain_ranges(measured), exclude=kept)
+
+    with context.progress.stage(f"quantize {context.task.name}", total=1) as advance:
+        made, kept = repairing.quantized(model, quantize)
+        advance()
+    write_saturation_table(table, context.to)
+    warnings = saturation_warnings(table, rule=method.ranges.rule)
+    if kept is not None and kept.weights:
+        warnings = (*warnings, kept_warning(kept, max_drop=method.largest_drop))
+    return made, Quantized(warnings=warnings, kept=kept)
+
+
+def _encoded(rows: Rows, context: Context, *, onnx_path: Path) -> EncodedRows:
+    return encode_rows(rows, tokenizer_path=onnx_path.parent / TOKENIZER_NAME, max_length=context.task.max_length)
 
 
 def ranges_of(

@@ -15,6 +15,9 @@ from compressbench.methods.quantize.ranges import RANGES, CalibratedRanges, Cali
 from compressbench.models.geometry import Geometry
 from compressbench.targets import NATIVE, TARGETS, TargetName, check_target, resolve_target
 from compressbench.tasks.task import Task
+from compressbench.units import parse_points
+
+OFF: Literal["off"] = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,16 @@ class StaticQuantization(Quantization):
     )
     averaging_constant: float = parameter(0.01, help="with moving_average: weight of each batch after the first")
     calibration_rows: int = parameter(128, help="training rows, drawn by the seed, that ranges are taken from")
+    smooth: float | Literal["off"] = parameter(
+        OFF, help="SmoothQuant's strength, 0.5 for example: outlier channels move from activations into weights"
+    )
+    bias_correction: bool = parameter(
+        default=False, help="each layer's mean error over the calibration rows goes into its bias"
+    )
+    keep_fp32: str = parameter(
+        "", help="auto: the fewest layers that max_drop asks for stay fp32; or layers as in nodes_to_exclude"
+    )
+    max_drop: str = parameter("0.5pt", help="what keep_fp32=auto lets the score lose, on a tenth of the training rows")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +110,15 @@ class StaticQuantization(Quantization):
                 f"averaging_constant={self.averaging_constant:g} is not above 0 and up to 1: use 0.01"
             )
 
+        if self.smooth != OFF and not 0.0 < self.smooth < 1.0:
+            raise InvalidParameter(f"smooth={self.smooth} is not between 0 and 1: use 0.5, or off")
+        _ = self.largest_drop
+
+    @property
+    def largest_drop(self) -> float:
+        """`max_drop` as a fraction of the score."""
+        return parse_points(self.max_drop, name="max_drop")
+
     def check_rows(self, count: int) -> None:
         """See `Method.check_rows`."""
         from compressbench.methods.quantize.calibration import check_row_count
@@ -104,8 +126,11 @@ class StaticQuantization(Quantization):
         check_row_count(self.calibration_rows, available=count)
 
     def ingredients(self) -> Mapping[str, Method]:
-        """The ranges, found again by every variant that takes the same from the same rows."""
-        return {RANGES: self.ranges}
+        """The ranges, found again by every variant that takes the same from the same rows.
+
+        A smoothed graph has ranges of its own, which are taken where it is made.
+        """
+        return {RANGES: self.ranges} if self.smooth == OFF else {}
 
     @property
     def ranges(self) -> CalibratedRanges:
@@ -134,7 +159,13 @@ class StaticQuantization(Quantization):
         """
         from compressbench.methods.quantize.rewriting import quantize_folder
 
-        warnings = quantize_folder(self, source, context)
+        method = self
+        if self.keep_fp32 not in ("", AUTO):
+            named = ";".join(filter(None, (self.nodes_to_exclude, self.keep_fp32)))
+            method = replace(self, nodes_to_exclude=named)
+        said = quantize_folder(method, source, context)
         budget = {"calibration_rows": self.calibration_rows}
+        if said.kept is not None:
+            budget |= {"layers_kept_fp32": len(said.kept.weights), "rows_chosen_by": said.kept.rows}
         geometry = Geometry(**source.manifest.geometry)
-        return Compressed(geometry=geometry, budget=budget, target=self.target, warnings=warnings)
+        return Compressed(geometry=geometry, budget=budget, target=self.target, warnings=said.warnings)
