@@ -9,6 +9,7 @@ from compressbench.records.latencies import LatencyIndex
 from compressbench.records.run_index import index_records
 from compressbench.records.schema import SCHEMA_VERSION, Record
 from compressbench.reporting.rows import row_of
+from compressbench.reporting.seeds import seeds_of
 from compressbench.reporting.summary import summarize
 from compressbench.stats import holm
 
@@ -30,11 +31,13 @@ def comparison(records: Sequence[Record], *, environment: Mapping[str, Any], fol
     tested = [row for row in rows if row["score_p_value"] is not None]
     for row, adjusted in zip(tested, holm([row["score_p_value"] for row in tested]), strict=True):
         row["score_p_value_holm"] = adjusted
+    seeds = [finite(entry) for entry in seeds_of(index, rows)]
     return {
         "schema_version": SCHEMA_VERSION,
         "environment": dict(environment),
         "rows": [finite(row) for row in rows],
         "summary": [finite(entry) for entry in summarize(rows)],
+        **({"over_seeds": seeds} if seeds else {}),
     }
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
-from compressbench.reporting.seeds import over_seeds
 from compressbench.reporting.tables import BASELINE_LABEL, SAME_GRAPH, format_interval
 
 GENERATED_PREFIX = "synthetic-"
@@ -35,10 +34,11 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
             "Their 95 % are over dev rows, not over seeds; p is paired against the teacher's answers, "
             "adjusted for all rows by Holm."
         )
-    if any(over_seeds([row for row in rows if row["task"] == task]) for task in {row["task"] for row in rows}):
+    if comparison.get("over_seeds"):
         notes.append(
-            "Over seeds: mean of trainings that differ in their seed, with Student's t interval; differences are taken "
-            "seed by seed. Intervals of single rows are over dev rows, which these trainings share."
+            "Over seeds: mean of trainings that differ in their seed; differences are taken seed by seed. Intervals "
+            "over seeds hold what another training would change on these dev rows (Student's t), those over seeds and "
+            "rows what other dev rows would change as well. Intervals of single rows are over dev rows alone."
         )
     machine = _machine(comparison["environment"])
     return [*notes, machine] if machine else notes

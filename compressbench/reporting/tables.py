@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
-from compressbench.reporting.seeds import over_seeds
 from compressbench.table import Table
 from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
 
@@ -39,10 +38,11 @@ def task_blocks(comparison: dict[str, Any]) -> Iterator[TaskBlock]:
     many_seeds = len({row["seed"] for row in rows}) > 1
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
+        seeds = [entry for entry in comparison.get("over_seeds", []) if entry["task"] == task]
         labels = [row_label(row, with_seed=many_seeds) for row in own]
         yield TaskBlock(
             task=task,
-            tables=[*_size_tables(task, own, labels), _score_table(task, own, labels), *_seed_tables(task, own)],
+            tables=[*_size_tables(task, own, labels), _score_table(task, own, labels), *_seed_tables(task, own, seeds)],
             notes=_footnotes(own, labels),
         )
 
@@ -206,24 +206,42 @@ def _score_table(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str
     return Table(title=f"{task}: score on the dev split, in points", columns=columns, rows=lines)
 
 
-def _seed_tables(task: str, rows: Sequence[dict[str, Any]]) -> Iterator[Table]:
+def _seed_tables(task: str, rows: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]]) -> Iterator[Table]:
     """Means over seeds, where there are several; each method's difference from the first, seed by seed."""
-    entries = over_seeds(rows)
     if not entries:
         return
-    first = next((each["row"] for each in entries if each["row"]["chain"] != BASELINE), entries[0]["row"])
-    columns = ["Model", "Seeds", "Mean", "95\u00a0%", f"minus {row_label(first)} [95\u00a0%]"]
+    first = next((each for each in entries if each["chain"] != BASELINE), entries[0])
+    against = f"minus {row_label(first)}"
+    columns = [
+        "Model",
+        "Seeds",
+        "Mean",
+        "95\u00a0% over seeds",
+        "and rows",
+        against,
+        "95\u00a0% over seeds",
+        "and rows",
+    ]
     lines = [
         [
-            row_label(each["row"]),
-            str(len(each["scores"])),
+            row_label(each),
+            str(len(each["seeds"])),
             format_points(each["mean"]),
-            _points_range(each["interval"], "–"),
-            _points_with_range(each["difference"]),
+            *_two_ranges(each, "–"),
+            *_difference_cells(each["difference"]),
         ]
         for each in entries
     ]
     yield Table(title=f"{task}: {_metric_of(rows)} over seeds, in points", columns=columns, rows=lines)
+
+
+def _difference_cells(found: dict[str, Any] | None) -> list[str]:
+    return [NONE] * 3 if found is None else [f"{100 * found['mean']:+.1f}", *_two_ranges(found, ", ")]
+
+
+def _two_ranges(found: dict[str, Any], between: str) -> list[str]:
+    """Intervals over seeds, and over seeds and dev rows."""
+    return [_points_range(found[name], between) for name in ("interval", "interval_with_rows")]
 
 
 def _metric_of(rows: Sequence[dict[str, Any]]) -> str:
@@ -232,13 +250,6 @@ def _metric_of(rows: Sequence[dict[str, Any]]) -> str:
 
 def _points_range(interval: Sequence[float] | None, between: str) -> str:
     return NONE if interval is None else f"{100 * interval[0]:.1f}{between}{100 * interval[1]:.1f}"
-
-
-def _points_with_range(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return NONE
-    shown = f"{100 * found['mean']:+.1f}"
-    return shown if found["interval"] is None else f"{shown} [{_points_range(found['interval'], ', ')}]"
 
 
 def _footnotes(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from compressbench.stats.intervals import (
     mean_interval,
     order_statistic_interval,
     percentile,
+    seeds_and_rows_interval,
     student_quantile,
     trimmed_mean_interval,
     wilson_interval,
@@ -31,6 +32,7 @@ from compressbench.stats.rows import (
     bootstrap_interval,
     mcnemar_p,
     paired_bootstrap,
+    resampled_scores,
     retained_interval,
 )
 
@@ -51,7 +53,9 @@ __all__ = [
     "paired_bootstrap",
     "percentile",
     "ratio_interval",
+    "resampled_scores",
     "retained_interval",
+    "seeds_and_rows_interval",
     "slowdown_interval",
     "spent_at_look",
     "student_quantile",

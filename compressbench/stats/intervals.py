@@ -52,6 +52,30 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
     return mean - reach, mean + reach
 
 
+def seeds_and_rows_interval(
+    by_seed: Sequence[float], resampled: np.ndarray, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a mean over trainings that all answered the same dev rows: over other seeds and other rows.
+
+    The two reaches are added in squares: Student's t over seeds, ``t(n - 1) s / sqrt(n)``, and the normal quantile
+    times the deviation of the mean under resampled rows. What seeds and rows do together is in both, so that the
+    interval is a little too wide rather than too narrow. Resampling three seeds would be as blind as with three processes.
+
+    Args:
+        by_seed: A score, or a difference of scores, for each seed; two or more.
+        resampled: [resamples], the mean over the seeds under resampled rows.
+        confidence: Share of intervals that hold the truth.
+
+    Raises:
+        BadInput: If there are fewer than two seeds.
+    """
+    low, high = mean_interval(by_seed, confidence=confidence)
+    mean = float(np.mean(by_seed))
+    over_rows = NormalDist().inv_cdf(0.5 + confidence / 2) * float(np.std(resampled, ddof=1))
+    reach = math.hypot((high - low) / 2, over_rows)
+    return mean - reach, mean + reach
+
+
 def trimmed_mean_interval(values: np.ndarray, *, low_tail: float, high_tail: float) -> tuple[float, float, float]:
     """Trimmed mean and an interval that misses the location to either side with the given probabilities.
 

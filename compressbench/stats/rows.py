@@ -47,7 +47,7 @@ def bootstrap_interval(
     confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile interval of a score over resampled rows, widened to hold the score where it does not."""
-    (score,), (resampled,) = _bootstrap(metric, [predictions], references, seed=seed, resamples=resamples)
+    (score,), (resampled,) = resampled_scores(metric, [predictions], references, seed=seed, resamples=resamples)
     low, high = percentile_interval(resampled, confidence)
     return min(low, score), max(high, score)
 
@@ -67,7 +67,7 @@ def paired_bootstrap(
     The p-value is the share of resamples whose difference lies at least as far from the observed one as that
     lies from zero, counted with the observed one, so that it is never 0 (Davison & Hinkley 1997, section 4.4).
     """
-    scores, resampled = _bootstrap(metric, [baseline, candidate], references, seed=seed, resamples=resamples)
+    scores, resampled = resampled_scores(metric, [baseline, candidate], references, seed=seed, resamples=resamples)
     difference = scores[1] - scores[0]
     deltas = resampled[1] - resampled[0]
     low, high = percentile_interval(deltas, confidence)
@@ -97,7 +97,9 @@ def retained_interval(
     None where the baseline is no better than the constant answer in so many resamples that a quotient has no
     finite interval at this confidence (Fieller 1954 has the same case).
     """
-    scores, resampled = _bootstrap(metric, [baseline, candidate, constant], references, seed=seed, resamples=resamples)
+    scores, resampled = resampled_scores(
+        metric, [baseline, candidate, constant], references, seed=seed, resamples=resamples
+    )
     gained, kept = (np.append(resampled[place] - resampled[2], scores[place] - scores[2]) for place in (0, 1))
     defined = gained > 0
     if not defined[-1] or (~defined).mean() > (1 - confidence) / 2:
@@ -107,13 +109,19 @@ def retained_interval(
     return min(low, float(ratios[-1])), max(high, float(ratios[-1]))
 
 
-def _bootstrap(
-    metric: WeightedMetric, models: Sequence[np.ndarray], references: np.ndarray, *, seed: int, resamples: int
+def resampled_scores(
+    metric: WeightedMetric,
+    models: Sequence[np.ndarray],
+    references: np.ndarray,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> tuple[list[float], np.ndarray]:
     """Scores of each model on all rows, and on each resample: [models, resamples].
 
     Rows that all models answer alike and that have the same reference are one group: a resample is a multinomial
     draw over groups, which for classes is a few numbers instead of thousands of row indices, and no approximation.
+    The resamples are the same for all models: what is computed of several is paired by row.
     """
     rows = np.stack([*models, references]).astype(np.float64)
     groups, sizes = np.unique(rows, axis=1, return_counts=True)
