@@ -17,7 +17,8 @@ ROWS = {
     "MRPC": "{label}\t{row}\t{row}\tBook {row} slept well.\tThe book {row} slept.\n",
     "RTE": "{row}\tBook {row} slept.\tA book slept.\t{word}\n",
 }
-HEADERS = {"CoLA": "", "MRPC": "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"}
+ROWS["SST-2"] = "Book {row} slept well \t{label}\n"
+HEADERS = {"SST-2": "sentence\tlabel\n", "CoLA": "", "MRPC": "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"}
 HEADERS["RTE"] = "index\tsentence1\tsentence2\tlabel\n"
 
 
@@ -50,7 +51,15 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
 
 
 def test_there_are_plans() -> None:
-    ours = {"mapping", "recipes", "ablation_losses", "ablation_procedures", "initialisation", "augmentation"}
+    ours = {
+        "mapping",
+        "recipes",
+        "ablation_losses",
+        "ablation_procedures",
+        "initialisation",
+        "augmentation",
+        "seed_study",
+    }
     assert ours <= {path.stem for path in PLANS}
 
 

@@ -87,6 +87,21 @@ def test_parameters_of_a_method_do_not_hide_it(compared: dict[str, Any]) -> None
     assert measured_values(figure, {"rows": [row]}) == [1_180_000_000]
 
 
+def test_the_studys_variant_is_the_like_where_it_was_run(compared: dict[str, Any]) -> None:
+    row = next(row for row in compared["rows"] if row["chain"] == "quant-qdq")
+    signed = {**row, "chain": "quant-qdq:activation_type=int8:reduce_range=false", "size_bytes": 1}
+    size = next(each for each in FIGURES if each.quantity == "size" and each.method == "quant-qdq")
+    assert measured_values(size, {"rows": [row, signed]}) == [1]
+    assert measured_values(size, {"rows": [row]}) == [row["size_bytes"]]
+
+
+def test_every_difference_that_its_own_figures_show_has_a_sentence() -> None:
+    notes = " ".join(reference_notes(["seed"]))
+    for figure in ("64.63 %", "89.3 %", "0.683", "0.8x", "1.96"):
+        assert figure in notes
+    assert published("seed", "latency", method="baseline") / published("seed", "latency", method="quant-qop") > 1.95
+
+
 def test_one_table_per_source_without_tasks_that_were_not_run(compared: dict[str, Any]) -> None:
     study, paper = reference_tables(compared, SOURCES)
     assert {row[1] for row in study.rows} == {"–", "CoLA", "MRPC"}
