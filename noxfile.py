@@ -76,6 +76,13 @@ def light(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def gate_rates(session: nox.Session) -> None:
+    """How often the gate is wrong: `nox -s gate_rates -- bank --to BANK`, then replay, live, coverage, overhead."""
+    install(session, "test")
+    session.run("python", "-m", "benchmarks.gate", *session.posargs)
+
+
+@nox.session(default=False)
 def augmentation(session: nox.Session) -> None:
     """Augmentation against the authors' loop: `nox -s augmentation -- --mlm DIR --vectors FILE --data-dir GLUE`."""
     install(session)
