@@ -59,7 +59,8 @@ def seeds_and_rows_interval(
 
     The two reaches are added in squares: Student's t over seeds, ``t(n - 1) s / sqrt(n)``, and the normal quantile
     times the deviation of the mean under resampled rows. What seeds and rows do together is in both, so that the
-    interval is a little too wide rather than too narrow. Resampling three seeds would be as blind as with three processes.
+    interval is a little too wide rather than too narrow. Resampling three seeds would be as blind as resampling three
+    processes.
 
     Args:
         by_seed: A score, or a difference of scores, for each seed; two or more.
