@@ -28,7 +28,7 @@ from compressbench.cli.options import PATH, data_options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the masked LM runs; default auto.")
 @click.option("--to", type=PATH, required=True, help="New TSV, in the layout of the task's own train.tsv.")
 def augment_command(**values: Any) -> int:
-    r"""Write a task's training rows with copies in which words are replaced.
+    """Write a task's training rows with copies in which words are replaced.
 
     \b
     compressbench augment --task CoLA --data-dir GLUE --mlm DIR --vectors glove.6B.300d.txt --factor 30 --to train.tsv

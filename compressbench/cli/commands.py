@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
 @click.version_option(__version__, prog_name="compressbench")
 def cli() -> None:
-    r"""Compress BERT-family models and measure every artifact against BERT-Base.
+    """Compress BERT-family models and measure every artifact against BERT-Base.
 
     \b
     compressbench run --methods distill,quant-qdq,prune

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--ingredient", help="Make only this ingredient of the method, such as distill's general student.")
 @click.option("--to", type=PATH, required=True, help="New or empty folder for the artifact.")
 def compress_command(**values: Any) -> int:
-    r"""Make one artifact and measure nothing.
+    """Make one artifact and measure nothing.
 
     \b
     compressbench compress distill+quant-qdq --task CoLA --data-dir GLUE --teacher DIR --to student

@@ -41,7 +41,7 @@ FORMATS = ("md", "json", "junit", "benchmark")
 @click.option("--file-name", help="With --live: ONNX file to take where a folder holds several.")
 @click.option("--tokenizer", type=PATH, help="With --live: folder with tokenizer.json, for a bare ONNX file.")
 def gate_command(**values: Any) -> int:
-    r"""Pass or fail against a baseline: exit 0 pass, 1 regression, 2 bad input, 3 inconclusive.
+    """Pass or fail against a baseline: exit 0 pass, 1 regression, 2 bad input, 3 inconclusive.
 
     \b
     compressbench gate --live main/student pr/student --task CoLA --data-dir GLUE

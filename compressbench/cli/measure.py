@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--precision", help="Measure until the interval is this narrow, e.g. 2%.")
 @click.option("--out", type=PATH, help="New folder for records and reports; default: a table on the screen.")
 def measure_command(**values: Any) -> int:
-    r"""Measure models, whoever made them.
+    """Measure models, whoever made them.
 
     \b
     compressbench measure student/ model.onnx --task CoLA --data-dir GLUE --baseline teacher/

@@ -20,7 +20,7 @@ from compressbench.cli.options import PATH, data_options, machine_options
 @click.option("--tokenizer", type=PATH, help="Folder with tokenizer.json, for a bare ONNX file.")
 @click.option("--to", type=PATH, required=True, help="File to write: index and prediction, tab-separated.")
 def predict_command(**values: Any) -> int:
-    r"""Write predictions (a submission file for GLUE tasks).
+    """Write predictions (a submission file for GLUE tasks).
 
     \b
     compressbench predict student/ --task CoLA --data-dir GLUE --to CoLA.tsv

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def recommend_command(
     *, run: Path, max_latency: str | None, min_retention: str | None, max_size: str | None, runtime: str, shape: str
 ) -> int:
-    r"""Choose an artifact of a run, and say why; exit 1 where no row of some task keeps to the limits.
+    """Choose an artifact of a run, and say why; exit 1 where no row of some task keeps to the limits.
 
     \b
     compressbench recommend reports/my-run --max-latency 20ms --min-retention 99%

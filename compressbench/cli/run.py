@@ -28,7 +28,7 @@ from compressbench.errors import BadInput
 @click.option("--fresh", is_flag=True, help="Reuse nothing made or measured for this plan before; delete nothing.")
 @click.option("--allow-weak-teacher", is_flag=True, help="Go on with a teacher no better than the majority class.")
 def run_command(**values: Any) -> int:
-    r"""Make and measure artifacts, and compare them with BERT-Base.
+    """Make and measure artifacts, and compare them with BERT-Base.
 
     \b
     compressbench run --methods distill,quant-qdq,prune
