@@ -25,6 +25,14 @@ class QuantQdq(StaticQuantization):
     s8_to_u8: bool = parameter(
         default=False, help="with activation_type=int8: codes and zero points moved by +128, the same values in U8"
     )
+    attention_matmuls: bool = parameter(
+        default=False, help="scores and contexts of attention in INT8 too, as NNCF does; MatMulConstBOnly=False"
+    )
+
+    @property
+    def quantizes_attention(self) -> bool:
+        """See `StaticQuantization.quantizes_attention`."""
+        return self.attention_matmuls
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,6 +31,7 @@ class CalibratedRanges(Method):
     draws: ClassVar[bool] = True
 
     outputs: bool = parameter(default=False, help="whether the outputs of Linear layers have a range, too")
+    attention: bool = parameter(default=False, help="whether the inputs of attention's own products have one, too")
     calibrate_method: CalibrateMethod = parameter(  # noqa: RUF009 - a field, like the others
         "minmax", help="how ranges follow from the values seen"
     )
@@ -73,7 +74,7 @@ class CalibratedRanges(Method):
                 self.rule,
                 model,
                 encoded,
-                tensors=activations(model, outputs=self.outputs),
+                tensors=activations(model, outputs=self.outputs, attention=self.attention),
                 threads=context.threads,
                 workplace=Path(folder),
                 progress=context.progress,

@@ -14,12 +14,13 @@ from compressbench.methods.quantize.layers import excluded_weights
 from compressbench.methods.quantize.qdq import QuantQdq
 from compressbench.methods.quantize.ranges import RANGES, read_ranges
 from compressbench.methods.quantize.repair import Choosing, Repairing, kept_warning
+from compressbench.methods.quantize.residuals import read_float_tensors
 from compressbench.methods.quantize.saturation import saturation_table, saturation_warnings, write_saturation_table
 from compressbench.methods.quantize.sensitivity import Kept, draw_slice
 from compressbench.methods.quantize.signed_codes import move_to_unsigned
 from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take_weights
 from compressbench.methods.quantize.smoothing import smooth_graph
-from compressbench.methods.quantize.sources import activations, fp32_file, read_fp32
+from compressbench.methods.quantize.sources import activations, attention_products, fp32_file, read_fp32
 from compressbench.methods.quantize.static import OFF, Quantization, StaticQuantization
 from compressbench.models.onnx_export import quiet_libraries
 from compressbench.models.onnx_graph import (
@@ -97,7 +98,7 @@ def _static_model(
         assert calibration is not None  # just drawn
         linear_as_matmul(model)
         smooth_graph(model, calibration, strength=method.smooth, **where)
-        tensors = activations(model, outputs=method.quantizes_outputs)
+        tensors = activations(model, outputs=method.quantizes_outputs, attention=method.quantizes_attention)
         rule = method.ranges.rule
         measured = measure_ranges(rule, model, calibration, tensors=tensors, seed=context.seed, **where)
     else:
@@ -168,16 +169,20 @@ def quantized_model(
     for place, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
     weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq), excluded=excluded)
+    nodes = list(weights.nodes)
+    if isinstance(method, QuantQdq) and method.attention_matmuls:
+        nodes += [node.name for node in attention_products(model)]
     ranges = ranges | {f"{name}{ROWS_SUFFIX}": bounds for name, bounds in ranges.items()}
     add_infer_metadata(model)  # shapes are there: without the mark the quantizer writes the model out and infers them
     with quiet_libraries():
-        quantizer = _quantizer(method, model, ranges, nodes=weights.nodes)
+        quantizer = _quantizer(method, model, ranges, nodes=nodes)
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     made: ModelProto = quantizer.model.model
     put_codes(made, weights, reduce_range=bool(method.reduce_range))
     if isinstance(method, QuantQdq) and method.s8_to_u8:
         move_to_unsigned(made)
+    read_float_tensors(made)
     drop_unused_initializers(made)
     strip_exporter_traces(made)
     return made
@@ -211,6 +216,7 @@ def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nod
     settings["activation_qType"] = QuantType.QUInt8 if method.activation_type == "uint8" else QuantType.QInt8
     if isinstance(method, QuantQdq):
         settings["extra_options"]["OpTypesToExcludeOutputQuantization"] = ["MatMul"]
+        settings["extra_options"]["MatMulConstBOnly"] = not method.attention_matmuls
         settings["extra_options"]["DedicatedQDQPair"] = method.dedicated_qdq_pair
         return QDQQuantizer(model, **settings)
     return ONNXQuantizer(model, mode=QuantizationMode.QLinearOps, static=True, **settings)

@@ -14,7 +14,7 @@ from compressbench.models.onnx_graph import read_model, to_array, to_tensor, wei
 from compressbench.models.onnx_source import check_fp32
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 LOWEST_FINITE = -1e30
 """What is below is no value of a model but stands for minus infinity."""
@@ -69,11 +69,25 @@ def clamp_mask(model: "ModelProto") -> None:
             tensor.CopyFrom(to_tensor(np.maximum(values, np.float32(MASKED)), tensor.name))
 
 
-def activations(model: "ModelProto", *, outputs: bool) -> list[str]:
-    """The tensors that need a range: inputs of Linear layers, and their outputs where these are quantized too."""
+def activations(model: "ModelProto", *, outputs: bool, attention: bool = False) -> list[str]:
+    """The tensors that need a range.
+
+    Args:
+        model: fp32.
+        outputs: Whether the outputs of Linear layers are among them, beside the inputs.
+        attention: Whether both inputs of `attention_products` are.
+    """
     wanted: dict[str, None] = {}
     for node, _ in weight_inputs(model):
         wanted[node.input[0]] = None
         if outputs:
             wanted[node.output[0]] = None
+    for node in attention_products(model) if attention else ():
+        wanted |= dict.fromkeys(node.input)
     return list(wanted)
+
+
+def attention_products(model: "ModelProto") -> "list[NodeProto]":
+    """MatMuls of two computed tensors: an encoder's scores (query and key) and contexts (softmax and value)."""
+    constants = {each.name for each in model.graph.initializer}
+    return [node for node in model.graph.node if node.op_type == "MatMul" and not constants & set(node.input)]

@@ -24,7 +24,7 @@ OFF: Literal["off"] = "off"
 class Quantization(Method):
     """Parameters of every quantization; the names are ONNX Runtime's."""
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
     produces: ClassVar[Format] = "onnx-int8"
     libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
@@ -68,6 +68,11 @@ class StaticQuantization(Quantization):
     draws: ClassVar[bool] = True
     quantizes_outputs: ClassVar[bool]
     """Whether a Linear layer's output has a range of its own."""
+
+    @property
+    def quantizes_attention(self) -> bool:
+        """Whether the products within attention, whose inputs are both computed, are quantized too."""
+        return False
 
     activation_type: Literal["uint8", "int8"] | Auto = parameter(  # noqa: RUF009
         AUTO, help="type of the activations' codes; auto: what the target's INT8 kernels take, uint8 but on arm64"
@@ -140,6 +145,8 @@ class StaticQuantization(Quantization):
             relevant["percentile"] = self.percentile
         if self.moving_average:
             relevant |= {"moving_average": True, "averaging_constant": self.averaging_constant}
+        if self.quantizes_attention:
+            relevant["attention"] = True
         return CalibratedRanges(outputs=self.quantizes_outputs, calibration_rows=self.calibration_rows, **relevant)
 
     def resolved(self, *, task: Task) -> Self:
