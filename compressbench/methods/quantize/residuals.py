@@ -2,8 +2,8 @@
 
 ONNX Runtime's quantizer hands the dequantized tensor to every reader of a quantized one. In an encoder that is the
 residual connection: it would be rounded to 8 bits at every LayerNormalization, outliers and all, and a DequantizeLinear
-would run for it, although the tensor itself is there. Rows that an embedding look-up takes out of an INT8 table are no such
-tensor: they are codes until their DequantizeLinear.
+would run for it, although the tensor itself is there. Rows that an embedding look-up takes out of an INT8 table are no
+such tensor: they are codes until their DequantizeLinear.
 """
 
 from typing import TYPE_CHECKING
