@@ -12,8 +12,8 @@ import numpy as np
 
 from compressbench.errors import BadInput
 
-TRIM_EVERY = 8
-"""Of so many values one is trimmed at each end."""
+TRIM_ONE_FROM, TRIM_QUARTER_FROM = 8, 12
+"""Of so many values one, and a quarter, is trimmed at each end."""
 
 
 def order_statistic_interval(values: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -80,9 +80,10 @@ def seeds_and_rows_interval(
 def trimmed_mean_interval(values: np.ndarray, *, low_tail: float, high_tail: float) -> tuple[float, float, float]:
     """Trimmed mean and an interval that misses the location to either side with the given probabilities.
 
-    One value in `TRIM_EVERY` is trimmed at each end: none of up to seven, where this is Student's t interval, one of
-    eight to fifteen. The standard error is that of the winsorised values with ``n - 2g - 1`` degrees of freedom
-    (Tukey and McLaughlin 1963): a process that met a busy machine moves the interval little and widens it little.
+    None of up to seven values is trimmed, where this is Student's t interval; one at each end of eight to eleven; from
+    twelve on a quarter. The standard error is that of the winsorised values with ``n - 2g - 1`` degrees of freedom
+    (Tukey and McLaughlin 1963): a process that met a busy machine moves the interval little and widens it little. How
+    much is trimmed depends on the number of values alone, so that no look at them chooses it.
 
     Args:
         values: Independent values, such as one a process; symmetric about their location, or nearly.
@@ -99,7 +100,7 @@ def trimmed_mean_interval(values: np.ndarray, *, low_tail: float, high_tail: flo
     count = len(ordered)
     if not count:
         raise BadInput("an interval over no value at all says nothing: measure first")
-    trimmed = count // TRIM_EVERY
+    trimmed = 0 if count < TRIM_ONE_FROM else 1 if count < TRIM_QUARTER_FROM else count // 4
     kept = ordered[trimmed : count - trimmed]
     centre = float(kept.mean())
     if count == 1:
