@@ -72,12 +72,12 @@ def measure_sides(
         sizes = ledger.index.sizes
         largest = max(sizes[side.model.key].parameter_count for side in sides)
         budget_s = SMALL_BUDGET_S if largest <= SMALL_PARAMETERS else LARGE_BUDGET_S
-    subjects = [_subject(side.model, ledger) for side in sides]
+    subjects = [_subject(side.model, measuring) for side in sides]
     with open_campaign(
         subjects,
         shapes=measuring.shapes,
         runtimes=measuring.runtimes,
-        threads=(measuring.threads,),
+        threads=measuring.threads,
         session=measuring.session,
         progress=measuring.progress,
         lock_timeout_s=lock_timeout_s,
@@ -136,12 +136,13 @@ def rounds_that_fit(left_s: float, *, start_s: float, round_s: float) -> int:
     return int(min(MOST_ROUNDS, max(LEAST_ROUNDS, each_s // max(round_s, 1e-9))))
 
 
-def _subject(model: Measurable, ledger: Ledger) -> Subject:
+def _subject(model: Measurable, measuring: Measuring) -> Subject:
     return Subject(
         measured_key=model.key,
-        graph_key=ledger.index.graphs[model.key],
+        graph_key=measuring.ledger.index.graphs[model.key],
         onnx_path=model.onnx_path,
         torch_path=model.torch_path,
+        on_tasks=measuring.on_tasks(model),
     )
 
 

@@ -1,20 +1,22 @@
 """Measures models and writes down what it finds, skipping what the ledger already tells; never asks whose they are."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from compressbench.artifacts.artifact import Artifact
+from compressbench.encodings import Encodings
 from compressbench.harness.int8_check import check_int8
 from compressbench.harness.latency import measure_latency
-from compressbench.harness.measuring_process import Subject
+from compressbench.harness.measuring_process import OnTask, Subject
 from compressbench.harness.quality import measure_quality
-from compressbench.harness.shapes import Shape
+from compressbench.harness.shapes import AnyShape, TaskShape, fixed_shapes
 from compressbench.harness.size import measure_size
+from compressbench.harness.tokenization import measure_tokenization
 from compressbench.ledger import Ledger
 from compressbench.models.onnx_export import graph_key
 from compressbench.progress import Progress
-from compressbench.records.schema import GraphRecord, LatencyRecord, TaskRecord
+from compressbench.records.schema import GraphRecord, LatencyRecord, LeftOutRecord, SideRecord, TaskRecord
 from compressbench.runtimes.catalog import RUNTIMES
 from compressbench.runtimes.onnxruntime import NAME as ONNXRUNTIME
 from compressbench.tasks.data import TaskData
@@ -57,10 +59,16 @@ class Measuring:
 
     ledger: Ledger
     session: int
-    threads: int
-    shapes: Sequence[Shape]
+    threads: Sequence[int]
+    """Thread counts of the latencies, the main one first."""
+    shapes: Sequence[AnyShape]
     runtimes: Sequence[str]
     progress: Progress
+    lock_timeout_s: float | None = None
+    """How long to wait for another campaign on this machine; None: as long as it takes."""
+    encodings: Encodings = field(default_factory=Encodings)
+    tasks: dict[str, list[TaskData]] = field(default_factory=dict)
+    """By the key of every model measured, the tasks it answers."""
 
     def describe_task(self, data: TaskData) -> None:
         """Record what a report must know of a task."""
@@ -79,18 +87,19 @@ class Measuring:
     def model(self, model: Measurable, data: TaskData) -> None:
         """Graph, predictions, size and share of INT8 kernels of one model on one task."""
         index = self.ledger.index
+        self.tasks.setdefault(model.key, []).append(data)
         if model.key not in index.graphs:
             self.ledger.add(GraphRecord(measured_key=model.key, graph_key=graph_key(model.onnx_path)))
         for split in data.task.dev_splits:
             if (model.key, data.task.name, split) not in index.quality:
                 record = measure_quality(
                     model.onnx_path,
-                    model.tokenizer_path,
                     data.task,
                     split=split,
                     rows=data.rows(split),
+                    encoded=self.encodings.split(data, split, tokenizer_path=model.tokenizer_path),
                     measured_key=model.key,
-                    threads=self.threads,
+                    threads=max(self.threads),
                     progress=self.progress,
                 )
                 self.ledger.add(record)
@@ -108,7 +117,7 @@ class Measuring:
         for runtime in dict.fromkeys((ONNXRUNTIME, *self.runtimes)):
             if known_as_fp32 and holds_int8(runtime):
                 continue  # measured before, and found to hold no INT8 operator
-            for shape in self.shapes:
+            for shape in fixed_shapes(self.shapes):
                 if (runtime, str(shape)) in told:
                     continue
                 share = check_int8(
@@ -124,24 +133,70 @@ class Measuring:
 
     def latencies(self, models: Iterable[Measurable]) -> None:
         """One interleaved campaign over the distinct graphs among the models; blocks already measured are kept."""
-        graphs = self.ledger.index.graphs
-        subjects: dict[str, Subject] = {}
-        for model in models:
-            graph = graphs[model.key]
-            subject = Subject(
-                measured_key=model.key, graph_key=graph, onnx_path=model.onnx_path, torch_path=model.torch_path
-            )
-            subjects.setdefault(graph, subject)
-        done = [
-            each for each in self.ledger.records if isinstance(each, LatencyRecord) and each.session == self.session
-        ]
+        models = list(models)
+        self._tokenizations(models)
+        records = [each for each in self.ledger.records if getattr(each, "session", None) == self.session]
         measure_latency(
-            list(subjects.values()),
+            self._subjects(models),
             runtimes=self.runtimes,
             shapes=self.shapes,
-            threads=(self.threads,),
+            threads=self.threads,
             session=self.session,
-            done=done,
+            done=[each for each in records if isinstance(each, LatencyRecord)],
             on_record=self.ledger.add,
+            on_side_record=self._add_once,
             progress=self.progress,
+            lock_timeout_s=self.lock_timeout_s,
         )
+
+    def _subjects(self, models: Sequence[Measurable]) -> list[Subject]:
+        """One model for each graph, one that PyTorch can open where there is one, with the tasks of all of them."""
+        graphs = self.ledger.index.graphs
+        by_graph: dict[str, list[Measurable]] = {}
+        for model in models:
+            by_graph.setdefault(graphs[model.key], []).append(model)
+        subjects = []
+        for graph, same in by_graph.items():
+            standing = next((each for each in same if each.torch_path is not None), same[0])
+            on_tasks = {each.rows.task: each for model in reversed(same) for each in self.on_tasks(model)}
+            subjects.append(
+                Subject(
+                    measured_key=standing.key,
+                    graph_key=graph,
+                    onnx_path=standing.onnx_path,
+                    torch_path=standing.torch_path,
+                    on_tasks=list(on_tasks.values())[::-1],
+                )
+            )
+        return subjects
+
+    def on_tasks(self, model: Measurable) -> list[OnTask]:
+        """The model on the rows of each of its tasks, where a shape of real lengths is measured."""
+        if len(fixed_shapes(self.shapes)) == len(self.shapes):
+            return []
+        return [
+            OnTask(
+                measured_key=model.key,
+                rows=self.encodings.real_rows(data, tuple(self.shapes), tokenizer_path=model.tokenizer_path),
+            )
+            for data in self.tasks.get(model.key, ())
+        ]
+
+    def _tokenizations(self, models: Sequence[Measurable]) -> None:
+        """Time the tokenizer of each task's first model at each shape of real lengths, once a session."""
+        known = {(each.task, each.shape) for each in self.ledger.index.tokenizations if each.session == self.session}
+        for model in models:
+            for data in self.tasks.get(model.key, ()):
+                for shape in self.shapes:
+                    if not isinstance(shape, TaskShape) or (data.task.name, str(shape)) in known:
+                        continue
+                    rows = data.rows(data.task.dev_splits[0])
+                    known.add((data.task.name, str(shape)))
+                    self.ledger.add(
+                        measure_tokenization(rows, model.tokenizer_path, data.task, shape=shape, session=self.session)
+                    )
+
+    def _add_once(self, record: SideRecord) -> None:
+        """Add what a campaign tells; a resumed one tells again which models it leaves out."""
+        if not (isinstance(record, LeftOutRecord) and record in self.ledger.index.left_out):
+            self.ledger.add(record)

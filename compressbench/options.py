@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-DEFAULT_SHAPES = ("1x128", "8x128")
+DEFAULT_SHAPES = ("1x128", "8x128", "task")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def run(
     measuring = Measuring(
         ledger=folder.ledger,
         session=folder.session,
-        threads=plan.threads,
+        threads=(plan.threads,),
         shapes=plan.shapes,
         runtimes=plan.runtimes,
         progress=progress,

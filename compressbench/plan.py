@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compressbench.harness.shapes import Shape, parse_shape
+from compressbench.harness.shapes import AnyShape, parse_shape
 from compressbench.methods.chain import spell
 from compressbench.methods.method import Method
 from compressbench.options import Options
@@ -45,7 +45,7 @@ class Plan:
     """By task name."""
     seeds: tuple[int, ...]
     threads: int
-    shapes: tuple[Shape, ...]
+    shapes: tuple[AnyShape, ...]
     runtimes: tuple[str, ...]
     device: str
     allow_weak_teacher: bool

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compressbench.progress import Progress, Quiet
 from compressbench.tasks.task import Rows
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Forward = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """int64 arrays [batch, tokens] by input name (`input_ids`, `attention_mask`, `token_type_ids`) to logits."""
@@ -46,8 +50,8 @@ class EncodedRows:
         return arrays
 
 
-def encode_rows(rows: Rows, *, tokenizer_path: Path, max_length: int) -> EncodedRows:
-    """Token ids of every row, truncated to `max_length` (the longer text of a pair first), not padded."""
+def open_tokenizer(tokenizer_path: Path, *, max_length: int) -> tuple["Tokenizer", int]:
+    """A tokenizer that truncates to `max_length` (the longer text of a pair first) and pads nothing, and its pad id."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
@@ -59,8 +63,18 @@ def encode_rows(rows: Rows, *, tokenizer_path: Path, max_length: int) -> Encoded
     )
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=max_length, strategy="longest_first")
-    texts = list(rows.first) if rows.second is None else list(zip(rows.first, rows.second, strict=True))
-    encodings = tokenizer.encode_batch(texts)
+    return tokenizer, pad_id
+
+
+def texts_of(rows: Rows) -> list[str] | list[tuple[str, str]]:
+    """Single texts or pairs, as tokenizers take them."""
+    return list(rows.first) if rows.second is None else list(zip(rows.first, rows.second, strict=True))
+
+
+def encode_rows(rows: Rows, *, tokenizer_path: Path, max_length: int) -> EncodedRows:
+    """Token ids of every row, truncated to `max_length` (the longer text of a pair first), not padded."""
+    tokenizer, pad_id = open_tokenizer(tokenizer_path, max_length=max_length)
+    encodings = tokenizer.encode_batch(texts_of(rows))
     return EncodedRows(
         input_ids=[encoding.ids for encoding in encodings],
         token_type_ids=[encoding.type_ids for encoding in encodings],

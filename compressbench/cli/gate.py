@@ -193,7 +193,7 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
         Measuring(
             ledger=Ledger(log),
             session=1,
-            threads=setting.workshop.threads,
+            threads=(setting.workshop.threads,),
             shapes=setting.shapes,
             runtimes=setting.options.runtimes,
             progress=setting.progress,

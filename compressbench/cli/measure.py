@@ -85,7 +85,7 @@ def _measure(models: dict[str, Measurable], baseline: str, setting: Setting, *, 
     measuring = Measuring(
         ledger=ledger,
         session=1,
-        threads=setting.workshop.threads,
+        threads=(setting.workshop.threads,),
         shapes=setting.shapes,
         runtimes=setting.options.runtimes,
         progress=setting.progress,

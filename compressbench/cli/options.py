@@ -37,7 +37,10 @@ def machine_options(command: Command) -> Command:
         (
             click.option("--teacher", help="Teacher: hub name, folder, or TASK=DIR,... for several."),
             click.option("--threads", type=int, help="Threads for everything; default: all cores there are."),
-            click.option("--shapes", help="Shapes to time, batch x tokens; default 1x128,8x128."),
+            click.option(
+                "--shapes",
+                help="Shapes to time: batch x tokens; task, 8xtask: real lengths. Default 1x128,8x128,task.",
+            ),
             click.option("--runtimes", help="Runtimes to time in; default onnxruntime."),
             click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train; default auto."),
         )

@@ -10,7 +10,7 @@ from typing import Any
 from compressbench.artifacts.store import open_store
 from compressbench.cli.options import own_files, plan_options
 from compressbench.errors import BadInput
-from compressbench.harness.shapes import Shape, parse_shape
+from compressbench.harness.shapes import AnyShape, parse_shape
 from compressbench.options import Options
 from compressbench.plan_parts import check_threads, load_own, resolve_device, select_tasks
 from compressbench.progress import Progress, choose_progress
@@ -26,7 +26,7 @@ class Setting:
     data: TaskData
     workshop: Workshop
     options: Options
-    shapes: tuple[Shape, ...]
+    shapes: tuple[AnyShape, ...]
     progress: Progress
 
 

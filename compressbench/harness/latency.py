@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from compressbench.harness.campaign import ONNXRUNTIME, block_key, open_campaign
+from compressbench.harness.campaign import block_key, open_campaign, planned_blocks
 from compressbench.harness.measuring_process import Subject
-from compressbench.harness.shapes import Shape
+from compressbench.harness.shapes import AnyShape
 from compressbench.progress import Progress
-from compressbench.records.schema import LatencyRecord
-from compressbench.runtimes.catalog import runs_in
+from compressbench.records.schema import LatencyRecord, SideRecord
+from compressbench.runtimes.catalog import DEFAULT
 
 ROUNDS = 15
 GENERATIONS = 3
@@ -18,12 +18,13 @@ GENERATIONS = 3
 def measure_latency(
     subjects: Sequence[Subject],
     *,
-    runtimes: Sequence[str] = ONNXRUNTIME,
-    shapes: Sequence[Shape],
+    runtimes: Sequence[str] = (DEFAULT,),
+    shapes: Sequence[AnyShape],
     threads: Sequence[int],
     session: int,
     done: Sequence[LatencyRecord],
     on_record: Callable[[LatencyRecord], None],
+    on_side_record: Callable[[SideRecord], None] | None = None,
     progress: Progress,
     rounds: int = ROUNDS,
     generations: int = GENERATIONS,
@@ -35,11 +36,12 @@ def measure_latency(
     Args:
         subjects: Models with distinct graphs.
         runtimes: Names of runtimes; their blocks are shuffled together.
-        shapes: Batch x tokens.
+        shapes: Batch x tokens, or real lengths, which need the subjects' `on_tasks`.
         threads: Intra-op thread counts.
         session: Number written into the records.
         done: Blocks that are there already, from an interrupted campaign; they are not measured again.
         on_record: Takes each block's record as soon as it is measured.
+        on_side_record: Takes what is recorded beside; see `open_campaign`.
         progress: Told of every block.
         rounds: In all, at least one a generation.
         generations: Fresh processes per subject, runtime and thread count.
@@ -52,24 +54,18 @@ def measure_latency(
     """
     known = {block_key(each) for each in done}
     parts = [[int(number) for number in part] for part in np.array_split(np.arange(rounds), generations)]
-    wanted = {
-        (subject.measured_key, runtime, count, str(shape), number)
-        for subject in subjects
-        for runtime in runtimes
-        if runs_in(runtime, torch_path=subject.torch_path)
-        for count in threads
-        for shape in shapes
-        for number in range(rounds)
-    }
-    if wanted <= known:
+    total = len(
+        planned_blocks(
+            subjects, shapes=shapes, runtimes=runtimes, threads=threads, rounds=range(rounds), seed=seed, known=known
+        )
+    )
+    if not total:
         return
     with open_campaign(
         subjects, shapes=shapes, runtimes=runtimes, threads=threads, session=session, progress=progress, seed=seed,
-        lock_timeout_s=lock_timeout_s,
-    ) as campaign:  # fmt: skip
-        total = sum(len(campaign.blocks(part, known=known)) for part in parts)
-        with progress.stage("latency", total=total) as advance:
-            for generation, part in enumerate(parts):
-                for record in campaign.generation(generation, part, known=known):
-                    on_record(record)
-                    advance()
+        lock_timeout_s=lock_timeout_s, on_side_record=on_side_record,
+    ) as campaign, progress.stage("latency", total=total) as advance:  # fmt: skip
+        for generation, part in enumerate(parts):
+            for record in campaign.generation(generation, part, known=known):
+                on_record(record)
+                advance()

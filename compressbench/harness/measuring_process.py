@@ -13,12 +13,22 @@ from typing import Any
 import numpy as np
 
 from compressbench.errors import CompressbenchError
+from compressbench.harness.cores import cores_for
+from compressbench.harness.real_rows import RealRows
 
 BLOCK_NS = 300_000_000
 """A block holds as many runs as fit into this, within the two bounds below."""
 LEAST_RUNS, MOST_RUNS = 1, 10
 IDLE_S = 0.02
 """Pause between two workers, so that the last one's spinning threads have gone to sleep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnTask:
+    """A model that answers a task, and the rows of that task."""
+
+    measured_key: str
+    rows: RealRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +40,18 @@ class Subject:
     onnx_path: Path
     torch_path: Path | None = None
     """Folder of the same model for PyTorch; None where there is none, and then no PyTorch runtime times it."""
+    on_tasks: Sequence[OnTask] = ()
+    """For the shapes of real lengths: one model of this graph for each task. The process of this subject runs the rows
+    of all of them, for the values of weights cost nothing; their records bear those models' keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one block runs: names of inputs, in order."""
+
+    shape: str
+    run: Sequence[str]
+    warmup: Sequence[str] = ()
 
 
 @dataclass(kw_only=True)
@@ -38,7 +60,11 @@ class Worker:
 
     subject: Subject
     process: subprocess.Popen[str]
+    cores: tuple[int, ...] = ()
+    opened: dict[str, int] = field(default_factory=dict)
+    """What opening the model took: `load_ns`, `start_memory_bytes`."""
     runs: dict[str, int] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
 
     @classmethod
     def start(cls, subject: Subject) -> "Worker":
@@ -51,16 +77,32 @@ class Worker:
         )
         return cls(subject=subject, process=process)
 
-    def open(self, *, runtime: str, threads: int, inputs_path: Path) -> None:
-        """Open the model.
+    def open(self, *, runtime: str, threads: int, inputs_path: Path, place: int = 0) -> None:
+        """Open the model on cores of its own, where the system binds.
+
+        Args:
+            runtime: Name of the runtime.
+            threads: Intra-op threads.
+            inputs_path: File with all inputs by name.
+            place: Processes that work at the same time and have their cores already.
 
         Raises:
             CompressbenchError: If it cannot be opened.
         """
+        self.cores = cores_for(threads, place=place)
         model_paths = {"onnx_path": str(self.subject.onnx_path)}
         if self.subject.torch_path is not None:
             model_paths["torch_path"] = str(self.subject.torch_path)
-        self.ask({**model_paths, "runtime": runtime, "threads": threads, "inputs_path": str(inputs_path)})
+        answer = self.ask(
+            {
+                **model_paths,
+                "runtime": runtime,
+                "threads": threads,
+                "cores": self.cores,
+                "inputs_path": str(inputs_path),
+            }
+        )
+        self.opened = {name: answer[name] for name in ("load_ns", "start_memory_bytes")}
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send one request and wait for its answer.
@@ -87,21 +129,34 @@ class Worker:
             raise CompressbenchError(answer["error"])
         return answer
 
-    def run(self, shape: str) -> list[int]:
-        """Nanoseconds of one block's runs, after a pause for the other workers' threads and an untimed run.
+    def run(self, work: Work) -> list[int]:
+        """Nanoseconds of one block's runs, after a pause for the other workers' threads and its untimed runs."""
+        time.sleep(IDLE_S)
+        samples_ns: list[int] = self.ask({"run": list(work.run), "warmup": list(work.warmup)})["samples_ns"]
+        return samples_ns
+
+    def fixed_work(self, shape: str) -> Work:
+        """A block of a fixed shape: one untimed run, then as many timed ones as fill the block.
 
         A model whose one run fills the block has no untimed one: cold caches cost it far less than it takes.
         """
-        time.sleep(IDLE_S)
         count = self.runs[shape]
-        samples_ns: list[int] = self.ask({"shape": shape, "warmup": int(count > 1), "count": count})["samples_ns"]
-        return samples_ns
+        return Work(shape=shape, run=[shape] * count, warmup=[shape] if count > 1 else ())
 
-    def settle(self, shape: str) -> None:
-        """Warm one shape up until it is steady, and size its blocks by it."""
-        samples_ns = self.ask({"shape": shape, "settle": True})["samples_ns"]
-        typical_ns = float(np.median(samples_ns[-3:]))
+    def settle(self, shape: str, *, inputs: str | None = None, first: Sequence[str] = (), least_ns: int) -> None:
+        """Warm one shape up until it is steady, and size its blocks by it.
+
+        Args:
+            shape: As recorded.
+            inputs: Name of the inputs to settle on; by default the shape's.
+            first: Inputs to run once before.
+            least_ns: How long it is to have been steady.
+        """
+        answer = self.ask({"settle": inputs or shape, "first": list(first), "least_ns": least_ns})
+        typical_ns = float(np.median(answer["samples_ns"][-3:]))
         self.runs[shape] = int(np.clip(BLOCK_NS // max(typical_ns, 1), LEAST_RUNS, MOST_RUNS))
+        if not answer["settled"]:
+            self.unsettled.append(shape)
 
 
 def end_workers(workers: Sequence[Worker]) -> None:

@@ -1,9 +1,10 @@
-"""Shapes that latency is measured at: batch x tokens."""
+"""Shapes that latency is measured at: batch x tokens, or batches of rows as long as a task's dev rows are."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from compressbench.errors import InvalidParameter, NotAvailableYet
+from compressbench.errors import InvalidParameter
 
 
 @dataclass(frozen=True, order=True)
@@ -17,16 +18,37 @@ class Shape:
         return f"{self.batch}x{self.tokens}"
 
 
-def parse_shape(text: str) -> Shape:
-    """Read ``1x128``.
+@dataclass(frozen=True, order=True)
+class TaskShape:
+    """`batch` rows of a task's dev split as they come, padded to the longest of them."""
+
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return "task" if self.batch == 1 else f"{self.batch}xtask"
+
+
+AnyShape = Shape | TaskShape
+
+
+def parse_shape(text: str) -> AnyShape:
+    """Read ``1x128``, ``task`` (dev rows one by one) or ``8xtask`` (eight by eight).
 
     Raises:
-        InvalidParameter: If it is not of that form, or a side is zero.
-        NotAvailableYet: For ``task``, the real lengths of a task's dev rows.
+        InvalidParameter: If it is of none of these forms, or a side is zero.
     """
     if text == "task":
-        raise NotAvailableYet("--shapes task (the dev rows' real lengths)")
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text, flags=re.ASCII)
+        return TaskShape()
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*|task)", text, flags=re.ASCII)
     if not match:
-        raise InvalidParameter(f"--shapes: {text!r} is no shape; write batch x tokens, both above zero, such as 1x128")
-    return Shape(int(match[1]), int(match[2]))
+        raise InvalidParameter(
+            f"--shapes: {text!r} is no shape; write batch x tokens, both above zero, such as 1x128, "
+            "or task for the dev rows' real lengths"
+        )
+    batch = int(match[1])
+    return TaskShape(batch) if match[2] == "task" else Shape(batch, int(match[2]))
+
+
+def fixed_shapes(shapes: Iterable[AnyShape]) -> list[Shape]:
+    """Those whose size is known without a task."""
+    return [each for each in shapes if isinstance(each, Shape)]

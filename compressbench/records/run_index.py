@@ -5,14 +5,20 @@ from dataclasses import dataclass, field
 
 from compressbench.records.schema import (
     CellRecord,
+    ConcurrencyRecord,
     CurveRecord,
     GraphRecord,
     Int8Record,
     LatencyRecord,
+    LeftOutRecord,
+    LoadRecord,
     QualityRecord,
     Record,
+    SessionRecord,
     SizeRecord,
     TaskRecord,
+    TokenizationRecord,
+    WorkerRecord,
 )
 
 BASELINE = "baseline"
@@ -34,6 +40,23 @@ class RunIndex:
     latencies: list[LatencyRecord] = field(default_factory=list)
     curves: dict[tuple[str, str], CurveRecord] = field(default_factory=dict)
     """By artifact key and stage."""
+    sessions: dict[int, SessionRecord] = field(default_factory=dict)
+    workers: list[WorkerRecord] = field(default_factory=list)
+    loads: list[LoadRecord] = field(default_factory=list)
+    left_out: list[LeftOutRecord] = field(default_factory=list)
+    tokenizations: list[TokenizationRecord] = field(default_factory=list)
+    concurrencies: list[ConcurrencyRecord] = field(default_factory=list)
+
+    def is_current(self, session: int) -> bool:
+        """Whether a session ran in the newest session's environment: others' latencies are never put beside it."""
+        return self._environment_of(session) == self._environment_of(max(self.sessions, default=session))
+
+    def other_environments(self) -> list[int]:
+        """Sessions whose latencies are left out because machine or runtimes were others."""
+        return sorted({each.session for each in self.latencies if not self.is_current(each.session)})
+
+    def _environment_of(self, session: int) -> str:
+        return self.sessions[session].environment if session in self.sessions else ""
 
     def ordered_cells(self) -> list[CellRecord]:
         """Cells as a table shows them: task by task, the baseline first, a method's seeds beside each other."""
@@ -98,6 +121,16 @@ def index_records(records: Iterable[Record]) -> RunIndex:
                 index.graphs.setdefault(record.measured_key, record.graph_key)
             case CurveRecord():
                 index.curves[(record.artifact_key, record.stage)] = record
-            case _:
-                pass  # sessions say when, which no figure depends on
+            case SessionRecord():
+                index.sessions[record.session] = record
+            case WorkerRecord():
+                index.workers.append(record)
+            case LoadRecord():
+                index.loads.append(record)
+            case LeftOutRecord():
+                index.left_out.append(record)
+            case TokenizationRecord():
+                index.tokenizations.append(record)
+            case ConcurrencyRecord():
+                index.concurrencies.append(record)
     return index

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressbench import stats
 from compressbench.errors import BadInput
-from compressbench.records.latencies import BOOTSTRAP_SEED, LatencyIndex
+from compressbench.records.latencies import BOOTSTRAP_SEED, LatencyIndex, latency_index
 from compressbench.records.run_folder import RunRecords
 from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import CellRecord
@@ -52,7 +52,7 @@ def compare_runs(a: RunRecords, b: RunRecords, *, margin: float | None = None) -
     if not shared:
         raise BadInput(f"{a.folder} and {b.folder} have no row in common: rows match on task, canonical chain and seed")
     obstacle = _latency_obstacle(a, b)
-    latencies = LatencyIndex(index_a.latencies, index_a.graphs), LatencyIndex(index_b.latencies, index_b.graphs)
+    latencies = latency_index(index_a), latency_index(index_b)
     rows = []
     for cell in shared:
         other = index_b.cells[(cell.task, cell.chain, cell.seed)]
@@ -180,8 +180,8 @@ def _latencies(
     """Ratios A / B where both were measured with the same number of threads."""
     part: dict[str, dict[str, dict[str, float]]] = {}
     for place in latencies[0].places:
-        blocks_a = latencies[0].find(cell.measured_key, place)
-        blocks_b = latencies[1].find(other.measured_key, place)
+        blocks_a = latencies[0].find(cell.measured_key, place, task=cell.task)
+        blocks_b = latencies[1].find(other.measured_key, place, task=other.task)
         if blocks_a is None or blocks_b is None or blocks_a.threads != blocks_b.threads:
             continue
         found = unpaired_ratio_interval(blocks_a.rounds(), blocks_b.rounds(), seed=BOOTSTRAP_SEED)

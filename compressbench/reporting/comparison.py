@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressbench.records.latencies import LatencyIndex
+from compressbench.records.latencies import latency_index
 from compressbench.records.run_index import index_records
 from compressbench.records.schema import SCHEMA_VERSION, Record
 from compressbench.reporting.rows import row_of
@@ -26,7 +26,7 @@ def comparison(records: Sequence[Record], *, environment: Mapping[str, Any], fol
         BadInput: If records contradict each other (other dev rows, blocks without durations).
     """
     index = index_records(records)
-    latencies = LatencyIndex(index.latencies, index.graphs)
+    latencies = latency_index(index)
     rows = [row_of(cell, index, latencies, folder) for cell in index.ordered_cells()]
     tested = [row for row in rows if row["score_p_value"] is not None]
     for row, adjusted in zip(tested, holm([row["score_p_value"] for row in tested]), strict=True):

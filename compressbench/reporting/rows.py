@@ -107,7 +107,7 @@ def _latency_part(
     if cell.error:
         return part
     for place in latencies.places:
-        blocks = latencies.find(cell.measured_key, place)
+        blocks = latencies.find(cell.measured_key, place, task=cell.task)
         if blocks is None:
             continue
         runtime, shape = place
@@ -122,7 +122,7 @@ def _latency_part(
             ("speedup", place),
             ("speedup_over_onnxruntime", (BASELINE_RUNTIME, shape)),
         ):
-            found = latencies.speedup(baseline.measured_key, cell.measured_key, place, against=against)
+            found = latencies.speedup(baseline.measured_key, cell.measured_key, place, against=against, task=cell.task)
             if found:
                 part[name].setdefault(runtime, {})[shape] = _interval(found)
     return part

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compressbench.records.latencies import REAL_LENGTHS
 from compressbench.records.run_index import BASELINE
 from compressbench.table import Table
 from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
@@ -57,7 +58,14 @@ def places_of(rows: Sequence[dict[str, Any]], key: str = "latency") -> list[tupl
     """Runtimes and shapes that any row has: runtimes as they come, the smaller shapes first."""
     found = dict.fromkeys((runtime, shape) for row in rows for runtime, shapes in row[key].items() for shape in shapes)
     runtimes = list(dict.fromkeys(runtime for runtime, _ in found))
-    return sorted(found, key=lambda place: (runtimes.index(place[0]), [int(size) for size in place[1].split("x")]))
+    return sorted(found, key=lambda place: (runtimes.index(place[0]), shape_order(place[1])))
+
+
+def shape_order(shape: str) -> tuple[bool, int, int]:
+    """Sorts ``1x128``, ``8x128``, ``task``, ``8xtask`` so: fixed sizes first, the smaller batches first."""
+    batch, _, tokens = shape.rpartition("x")
+    is_real = tokens == REAL_LENGTHS
+    return is_real, int(batch or 1), 0 if is_real else int(tokens)
 
 
 def metric_name(metric: str) -> str:

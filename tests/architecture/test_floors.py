@@ -16,7 +16,18 @@ FLOORS = (
     {"prediction", "scoring"},
     {"methods", "harness", "reporting", "gate"},
     {"options", "teacher", "plan_parts", "plan", "plan_file"},
-    {"ledger", "measuring", "workshop", "run_folder", "pipeline", "foreign", "foreign_source", "noise", "live_gate"},
+    {
+        "ledger",
+        "encodings",
+        "measuring",
+        "workshop",
+        "run_folder",
+        "pipeline",
+        "foreign",
+        "foreign_source",
+        "noise",
+        "live_gate",
+    },
     {"cli"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

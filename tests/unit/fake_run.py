@@ -123,6 +123,7 @@ def latency(
     runtime: str = "onnxruntime",
     rounds: int = ROUNDS,
     threads: int = 2,
+    task: str = "",
 ) -> list[LatencyRecord]:
     """Blocks whose slow rounds are slow for everybody: the noise that pairing takes out."""
     records = []
@@ -139,6 +140,7 @@ def latency(
                     runtime=runtime,
                     shape=shape,
                     threads=threads,
+                    task=task,
                     process=process,
                     round=number,
                     samples_ns=[int(sample) for sample in samples],

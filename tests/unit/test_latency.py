@@ -1,5 +1,8 @@
 """Timing: the loop with a fixed clock, the campaign on two tiny models."""
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from compressbench.errors import BadInput, CompressbenchError, InvalidParameter, NotAvailableYet
+from compressbench.errors import BadInput, CompressbenchError, InvalidParameter
 from compressbench.harness.campaign import open_campaign
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.latency import measure_latency
-from compressbench.harness.measuring_process import Subject
-from compressbench.harness.shapes import Shape, parse_shape
+from compressbench.harness.measuring_process import OnTask, Subject
+from compressbench.harness.real_rows import real_rows
+from compressbench.harness.shapes import Shape, TaskShape, parse_shape
 from compressbench.harness.worker import sample_latency, settle
+from compressbench.prediction import EncodedRows
 from compressbench.progress import Quiet
-from compressbench.records.schema import LatencyRecord
+from compressbench.records.schema import LatencyRecord, LeftOutRecord, LoadRecord, SideRecord, WorkerRecord
+
+MS = 1_000_000
 
 
 def write_model(path: Path, *, outputs: int) -> Path:
@@ -49,6 +56,12 @@ def worker_processes() -> list[psutil.Process]:
     return [each for each in psutil.Process().children() if "compressbench.harness.worker" in each.cmdline()]
 
 
+@pytest.fixture(autouse=True)
+def _short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressbench.harness.campaign.STEADY_NS", 1_000_000)
+    monkeypatch.setattr("compressbench.harness.campaign.STEADY_AGAIN_NS", 1_000_000)
+
+
 @pytest.fixture
 def subjects(tmp_path: Path) -> list[Subject]:
     return [
@@ -66,7 +79,7 @@ def campaign(subjects: list[Subject], records: list[LatencyRecord], **options: o
     measure_latency(subjects, **{**values, **options})  # type: ignore[arg-type]
 
 
-def test_every_model_shape_and_round_has_one_block(subjects: list[Subject]) -> None:
+def test_every_model_shape_and_round_has_one_block_and_an_interrupted_campaign_goes_on(subjects: list[Subject]) -> None:
     records: list[LatencyRecord] = []
     campaign(subjects, records)
     blocks = {(each.measured_key, each.shape, each.round) for each in records}
@@ -76,32 +89,27 @@ def test_every_model_shape_and_round_has_one_block(subjects: list[Subject]) -> N
     assert all(each.session == 7 and min(each.samples_ns) > 0 for each in records)
     orders = [[(each.measured_key, each.shape) for each in records if each.round == number] for number in range(4)]
     assert len({tuple(order) for order in orders}) > 1  # blocks are shuffled
-
-
-def test_an_interrupted_campaign_measures_only_what_is_missing(subjects: list[Subject]) -> None:
-    records: list[LatencyRecord] = []
-    campaign(subjects, records)
-    rest: list[LatencyRecord] = []
+    rest: list[LatencyRecord] = []  # as after an interruption, with all but the last blocks in the log
     campaign(subjects, rest, done=records[:11])
-    assert {(each.measured_key, each.shape, each.round) for each in rest} == {
+    assert [(each.measured_key, each.shape, each.round) for each in rest] == [
         (each.measured_key, each.shape, each.round) for each in records[11:]
-    }
+    ]
     nothing: list[LatencyRecord] = []
     campaign(subjects, nothing, done=records)
     assert nothing == []
 
 
 def test_the_caller_decides_after_each_generation(subjects: list[Subject]) -> None:
-    with open_campaign(subjects, shapes=[Shape(1, 4)], threads=[1, 2], session=3, progress=Quiet()) as campaign:
+    with open_campaign(subjects[:1], shapes=[Shape(1, 4)], threads=[1, 2], session=3, progress=Quiet()) as campaign:
         first = list(campaign.generation(0, [0]))
         assert worker_processes() == []  # ended with their generation
         second = list(campaign.generation(1, [1]))
         broken_off = campaign.generation(2, [2])
         next(broken_off)
-        assert len(worker_processes()) == 4
+        assert len(worker_processes()) == 2
     assert worker_processes() == []  # ended with the campaign
     assert {(each.measured_key, each.threads, each.round, each.process) for each in first + second} == {
-        (key, threads, number, number) for key in ("key2", "key3") for threads in (1, 2) for number in (0, 1)
+        ("key2", threads, number, number) for threads in (1, 2) for number in (0, 1)
     }
 
 
@@ -146,30 +154,37 @@ def test_a_model_that_cannot_run_a_shape_is_said(subjects: list[Subject]) -> Non
         campaign(subjects[:1], [], shapes=[Shape(1, 900)])
 
 
-def test_warmup_is_not_counted() -> None:
-    ticks = iter([0, 5, 5, 12]).__next__
-    assert sample_latency(lambda: None, warmup=3, count=2, clock_ns=ticks) == [5, 7]
-
-
-def test_settling_ends_when_two_windows_agree() -> None:
-    durations_ns = iter([900, 500, 300, 101, 100, 120, 100, 99, 101] + [5] * 1000)
+def clock_of(durations_ns: Iterable[int]) -> Callable[[], int]:
+    """A clock that lets each run take the next of these durations."""
+    durations, ticks = iter(durations_ns), count()
     now = 0
-    pending = False
 
     def clock_ns() -> int:
-        nonlocal now, pending
-        if pending:
-            now += next(durations_ns) * 1_000_000
-        pending = not pending
+        nonlocal now
+        if next(ticks) % 2:  # read before and after each run
+            now += next(durations)
         return now
 
-    samples_ns = settle(lambda: None, max_s=60, clock_ns=clock_ns)
-    assert samples_ns == [value * 1_000_000 for value in (900, 500, 300, 101, 100, 120, 100, 99)]
+    return clock_ns
 
 
-def test_settling_gives_up_after_its_time() -> None:
-    ticks = iter(range(0, 10**15, 10**9)).__next__
-    assert len(settle(lambda: None, max_s=3, clock_ns=ticks)) == 3
+def test_runs_are_timed_one_by_one() -> None:
+    ticks = iter([0, 5, 5, 12]).__next__
+    assert sample_latency([int, int], clock_ns=ticks) == [5, 7]
+
+
+def test_settling_ends_soon_after_the_threads_have_spread() -> None:
+    durations_ns = [12 * MS] * 30 + [4 * MS] * 1000
+    samples_ns, settled = settle(int, least_ns=400 * MS, max_s=60, clock_ns=clock_of(durations_ns))
+    assert settled
+    assert samples_ns.count(4 * MS) == pytest.approx(100, abs=10)  # 400 ms at the new level
+
+
+def test_settling_gives_up_after_its_time_and_says_so() -> None:
+    drift_ns = [int(1000 * MS * 0.9**step) for step in range(50)]
+    samples_ns, settled = settle(int, max_s=3, clock_ns=clock_of(drift_ns))
+    assert not settled
+    assert sum(samples_ns[:-1]) < 3000 * MS <= sum(samples_ns)
 
 
 def test_inputs_stay_inside_the_smallest_vocabulary(subjects: list[Subject]) -> None:
@@ -189,12 +204,67 @@ def test_shape_round_trips(batch: int, tokens: int) -> None:
     assert parse_shape(str(Shape(batch, tokens))) == Shape(batch, tokens)
 
 
-@pytest.mark.parametrize("text", ["0x128", "1x0", "8", "1x", "x1", "-1x2", "1x128x2", "", "01x2", "١x٢"])
+@pytest.mark.parametrize(
+    "text", ["0xtask", "taskx8", "tasks", "0x128", "1x0", "8", "1x", "x1", "-1x2", "1x128x2", "", "01x2", "١x٢"]
+)
 def test_what_is_no_shape_is_refused(text: str) -> None:
     with pytest.raises(InvalidParameter, match="such as 1x128"):
         parse_shape(text)
 
 
-def test_real_lengths_are_not_available_yet() -> None:
-    with pytest.raises(NotAvailableYet, match="task"):
-        parse_shape("task")
+@pytest.mark.parametrize(("text", "batch"), [("task", 1), ("1xtask", 1), ("8xtask", 8)])
+def test_real_lengths_are_a_shape(text: str, batch: int) -> None:
+    assert parse_shape(text) == TaskShape(batch)
+    assert parse_shape(str(parse_shape(text))) == TaskShape(batch)
+
+
+def encoded(lengths: Sequence[int]) -> EncodedRows:
+    ids = [[number % 50] * length for number, length in enumerate(lengths)]
+    return EncodedRows(input_ids=ids, token_type_ids=[[0] * length for length in lengths], pad_id=0)
+
+
+def test_real_rows_run_for_every_task_of_a_graph_and_pair_between_models(subjects: list[Subject]) -> None:
+    first, second = (
+        real_rows(encoded(lengths), task=name, shapes=[TaskShape(), TaskShape(2)])
+        for name, lengths in (("one", range(3, 23)), ("two", [5, 9]))
+    )
+    given = [
+        replace(subjects[0], on_tasks=[OnTask(measured_key="key2", rows=first), OnTask(measured_key="x", rows=second)]),
+        replace(subjects[1], on_tasks=[OnTask(measured_key="key3", rows=first)]),
+    ]
+    records: list[LatencyRecord] = []
+    side: list[SideRecord] = []
+    campaign(
+        given,
+        records,
+        shapes=[Shape(1, 4), TaskShape(), TaskShape(2)],
+        rounds=1,
+        generations=1,
+        on_side_record=side.append,
+    )
+    on_tasks = {(each.measured_key, each.graph_key, each.task) for each in records if each.shape == "task"}
+    assert on_tasks == {("key2", "graph2", "one"), ("x", "graph2", "two"), ("key3", "graph3", "one")}
+    assert {(each.shape, each.task) for each in records} == {
+        ("1x4", ""), ("task", "one"), ("task", "two"), ("2xtask", "one"), ("2xtask", "two"),
+    }  # fmt: skip
+    assert {(each.task, len(each.samples_ns)) for each in records if each.shape == "task"} == {("one", 8), ("two", 2)}
+    workers = [each for each in side if isinstance(each, WorkerRecord)]
+    assert {(each.measured_key, each.process) for each in workers} == {("key2", 0), ("key3", 0)}
+    for each in workers:
+        assert each.load_ns > 0
+        assert 1_000_000 < each.start_memory_bytes < each.peak_memory_bytes < 1_000_000_000
+        assert len(each.cores) == 1
+    assert [each.process for each in side if isinstance(each, LoadRecord)] == [0]
+
+
+def test_a_runtime_that_cannot_open_a_model_is_left_out_and_said(subjects: list[Subject]) -> None:
+    side: list[SideRecord] = []
+    with open_campaign(
+        subjects[:1], shapes=[Shape(1, 4)], runtimes=["onnxruntime", "torch"], threads=[1], session=4, progress=Quiet(),
+        on_side_record=side.append,
+    ) as opened:  # fmt: skip
+        assert {each.runtime for each in opened.blocks([0])} == {"onnxruntime"}
+    (record,) = side
+    assert isinstance(record, LeftOutRecord)
+    assert (record.session, record.measured_key, record.runtime) == (4, "key2", "torch")
+    assert record.reason == "there is no Hugging Face folder of this model, and PyTorch opens no ONNX file"

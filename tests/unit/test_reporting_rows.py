@@ -183,9 +183,9 @@ class TestLatencies:
 
     def test_real_lengths_are_the_tasks_own(self) -> None:
         records = fake_run(("CoLA", "MRPC"), ("baseline",))
-        records += latency(measured_key("CoLA", "baseline", 1), "bert-2", 30.0, shape="task")
+        records += latency(measured_key("CoLA", "baseline", 1), "bert", 30.0, shape="task", task="CoLA")
         rows = rows_of(records)
-        assert "task" in rows["CoLA", "baseline", 1]["latency"]["onnxruntime"]
+        assert rows["CoLA", "baseline", 1]["latency"]["onnxruntime"]["task"]["shared_with"] is None
         assert "task" not in rows["MRPC", "baseline", 1]["latency"]["onnxruntime"]
 
     @pytest.mark.parametrize("samples", [[], [0], [-5], [math.nan]])
