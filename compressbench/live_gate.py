@@ -14,13 +14,16 @@ from compressbench.harness.campaign import Campaign, open_campaign
 from compressbench.harness.measuring_process import Subject
 from compressbench.ledger import Ledger
 from compressbench.measuring import Measurable, Measuring
+from compressbench.progress import Progress
 from compressbench.records.schema import CellRecord, LatencyRecord, Record
 from compressbench.tasks.data import TaskData
 
 BASELINE, CURRENT = "baseline", "current"
 LEAST_PROCESSES = LOOKS[0]
-LEAST_ROUNDS, MOST_ROUNDS = 1, 5
+LEAST_ROUNDS, MOST_ROUNDS = 1, 3
 """Rounds of one process."""
+FIRST_LOOK_SHARE = 0.6
+"""Part of the budget after which there should be a first look; the rest is for more processes."""
 SMALL_PARAMETERS = 30_000_000
 SMALL_BUDGET_S, LARGE_BUDGET_S = 50.0, 160.0
 """Seconds of measuring latency by default: for a model of TinyBERT's size, and for one of BERT-Base's."""
@@ -45,7 +48,6 @@ def measure_sides(
     threshold: float,
     budget_s: float | None = None,
     lock_timeout_s: float | None = None,
-    clock_s: Callable[[], float] = time.monotonic,
 ) -> tuple[Snapshot, Snapshot]:
     """Size, answers and INT8 share of both artifacts, then their latencies interleaved.
 
@@ -58,7 +60,6 @@ def measure_sides(
         budget_s: Seconds of latency measuring; default by the models' size. At least `LEAST_PROCESSES` processes a side
             are measured whatever it is.
         lock_timeout_s: Seconds to wait for another measurement on this machine; None: as long as it takes.
-        clock_s: Seconds; a test gives its own.
 
     Raises:
         BadInput: If a model does not fit the task, or the machine stays busy.
@@ -82,57 +83,75 @@ def measure_sides(
         progress=measuring.progress,
         lock_timeout_s=lock_timeout_s,
     ) as campaign:
-        _until_told(campaign, subjects, measuring, threshold=threshold, budget_s=budget_s, clock_s=clock_s)
-    return tuple(_snapshot(side, ledger, environment) for side in sides)  # type: ignore[return-value]
+        measure_until_told(
+            campaign,
+            (sides[0].model.key, sides[1].model.key),
+            threshold=threshold,
+            budget_s=budget_s,
+            on_record=ledger.add,
+            progress=measuring.progress,
+        )
+    baseline, current = (_snapshot(side, ledger, environment) for side in sides)
+    return baseline, current
 
 
-def _until_told(
+def measure_until_told(
     campaign: Campaign,
-    subjects: list[Subject],
-    measuring: Measuring,
+    keys: tuple[str, str],
     *,
     threshold: float,
     budget_s: float,
-    clock_s: Callable[[], float],
+    on_record: Callable[[LatencyRecord], None],
+    progress: Progress,
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Generation after generation until every latency is decided or the budget would be overrun."""
-    start = clock_s()
-    rounds, taken, number = MOST_ROUNDS, 0, 0
-    records: list[LatencyRecord] = []
-    longest_s = 0.0
-    with measuring.progress.stage("gate: latency", total=LEAST_PROCESSES) as advance:
-        while True:
-            began = first = clock_s()
-            planned = range(taken, taken + (rounds if number else LEAST_ROUNDS))
-            for record in campaign.generation(number, planned):
-                first = clock_s() if first == began else first
-                records.append(record)
-                measuring.ledger.add(record)
-            took, taken, number = clock_s() - began, planned.stop, number + 1
-            if number == 1:
-                rounds = rounds_that_fit(budget_s - took, start_s=first - began, round_s=clock_s() - first)
-            else:
-                longest_s = max(longest_s, took)
-            if number <= LEAST_PROCESSES:
-                advance()
-            if number < LEAST_PROCESSES:
-                continue
-            sides = paired_rounds(records, baseline_key=subjects[0].measured_key, current_key=subjects[1].measured_key)
-            if is_look_due(number) and not wants_more(sides, threshold=threshold):
-                return
-            if clock_s() - start + longest_s > budget_s:
-                return
-
-
-def rounds_that_fit(left_s: float, *, start_s: float, round_s: float) -> int:
-    """Rounds of each further process such that `LEAST_PROCESSES` in all fit into the time left; 1 to `MOST_ROUNDS`.
+    """Generation after generation until every latency is decided or another would overrun the budget.
 
     Args:
-        left_s: Seconds left.
+        campaign: Open, with both sides as its subjects.
+        keys: Measured keys of baseline and current.
+        threshold: Slowdown that is allowed.
+        budget_s: Seconds; `LEAST_PROCESSES` generations are measured whatever it is.
+        on_record: Takes each block's record as soon as it is measured.
+        progress: Told of every generation up to the least.
+        clock_s: Seconds.
+    """
+    records: list[LatencyRecord] = []
+    start, longest_s = clock_s(), 0.0
+    rounds, taken, number = LEAST_ROUNDS, 0, 0
+    with progress.stage("gate: latency", total=LEAST_PROCESSES) as advance:
+        while number < LEAST_PROCESSES or clock_s() - start + longest_s <= budget_s:
+            began = clock_s()
+            planned = range(taken, taken + rounds)
+            blocks_at = [began]
+            for record in campaign.generation(number, planned):
+                blocks_at.append(clock_s())
+                records.append(record)
+                on_record(record)
+            taken, number = planned.stop, number + 1
+            if number == 1:
+                start_s, round_s = blocks_at[1] - began, blocks_at[-1] - blocks_at[1]
+                rounds = rounds_that_fit(budget_s, start_s=start_s, round_s=round_s)
+            else:
+                longest_s = max(longest_s, clock_s() - began)
+            if number <= LEAST_PROCESSES:
+                advance()
+            sides = paired_rounds(records, baseline_key=keys[0], current_key=keys[1])
+            if is_look_due(number) and not wants_more(sides, threshold=threshold):
+                return
+
+
+def rounds_that_fit(budget_s: float, *, start_s: float, round_s: float) -> int:
+    """Rounds of each process such that `LEAST_PROCESSES` fit into `FIRST_LOOK_SHARE` of the budget.
+
+    Rounds of one process tell less than another process does, so there are `MOST_ROUNDS` at most; one is the least.
+
+    Args:
+        budget_s: Seconds in all.
         start_s: Seconds until a generation's first block.
         round_s: Seconds of a round.
     """
-    each_s = left_s / (LEAST_PROCESSES - 1) - start_s
+    each_s = FIRST_LOOK_SHARE * budget_s / LEAST_PROCESSES - start_s
     return int(min(MOST_ROUNDS, max(LEAST_ROUNDS, each_s // max(round_s, 1e-9))))
 
 
