@@ -97,6 +97,13 @@ def training_speed(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def pruning(session: nox.Session) -> None:
+    """Pruning measured: `nox -s pruning -- mask`, `-- study`, `-- structured`, `-- curve RUN`, `-- sensitivity ...`."""
+    install(session)
+    session.run("python", "-m", "benchmarks.pruning", *(session.posargs or ["mask"]))
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Artifacts open in optimum-onnx, which pins an older transformers and so lives in its own environment."""
     artifact = session.posargs[0] if session.posargs else None

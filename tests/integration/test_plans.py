@@ -60,6 +60,7 @@ def test_there_are_plans() -> None:
         "augmentation",
         "seed_study",
     }
+    ours |= {"pruning_curve", "pruning_study"}
     assert ours <= {path.stem for path in PLANS}
 
 

@@ -1,0 +1,1 @@
+"""Pruning measured: `python -m benchmarks.pruning mask|study|curve|structured|sensitivity|control`."""
