@@ -1,7 +1,7 @@
 """Runs the commands of the light installation on models made by hand: ``python tests/light_commands.py [--block]``.
 
-With ``--block`` every import of a library that the light installation leaves out fails, as if it were not there. Prints
-one line a command and ends with 1 at the first that fails.
+With ``--block`` every import of a library that the light installation leaves out fails, as if it were not there;
+`gate --live`, which takes seconds, is left out then. Prints one line a command and ends with 1 at the first that fails.
 """
 
 import csv
@@ -116,17 +116,34 @@ def write_torch_folder(folder: Path) -> None:
     _write_tokenizer(folder / "tokenizer.json")
 
 
-def commands() -> dict[str, list[str]]:
-    """The command lines, in an order in which each finds what it needs."""
+def commands() -> dict[str, tuple[list[str], int]]:
+    """The command lines with the exit code of each, in an order in which each finds what it needs."""
     glue = ["--task", "CoLA", "--data-dir", "glue", "--threads", "1"]
     own = ["--train", "own.csv", "--validation", "own.csv", "--threads", "1"]
     timing = ["--shapes", "1x16", "--offline"]
     return {
-        "measure": ["measure", "small", "large", *glue, *timing, "--out", "run-a"],
-        "predict": ["predict", "small", *glue, "--to", "CoLA.tsv"],
-        "predict by a bare file": ["predict", "small/model.onnx", *own, "--to", "own.tsv"],
-        "report": ["report", "run-a", "--format", "md,html,csv,json,tex"],
-        "compare": ["compare", "run-a", "run-a"],
+        "measure": (["measure", "small", "large", *glue, *timing, "--out", "run"], 0),
+        "predict": (["predict", "small", *glue, "--to", "CoLA.tsv"], 0),
+        "predict by a bare file": (["predict", "small/model.onnx", *own, "--to", "own.tsv"], 0),
+        "report": (["report", "run", "--format", "md,html,csv,json,tex"], 0),
+        "compare": (["compare", "run", "run", "--margin", "1pt"], 0),
+        "recommend": (["recommend", "run", "--max-size", "1MiB"], 0),
+        "gate records": (["gate", "--record", "run", "--to", "baseline.json"], 0),
+        "gate against a record": (["gate", "baseline.json", "run"], 0),
+        "a PyTorch folder": (["measure", "torch", *glue, *timing], 2),
+    }
+
+
+def live_commands() -> dict[str, tuple[list[str], int]]:
+    """`gate --live`, which takes seconds: a model against itself, and against one that is larger.
+
+    The threshold is wide and the budget short, for what is tested is the way and not this machine's clock.
+    """
+    live = ["gate", "--live", "--budget", "1s", "--latency-threshold", "100%", "--on-inconclusive", "warn"]
+    how = ["--task", "CoLA", "--data-dir", "glue", "--threads", "1", "--shapes", "1x16", "--offline"]
+    return {
+        "gate on two artifacts": ([*live, *how, "small", "small", "--to", "gated"], 0),
+        "gate finds a larger artifact": ([*live, *how, "small", "large"], 1),
     }
 
 
@@ -142,14 +159,14 @@ def main() -> int:
         write_model(Path("small"), seed=0)
         write_model(Path("large"), seed=1, inner=64)
         write_rows(Path())
-        for name, arguments in commands().items():
+        write_torch_folder(Path("torch"))
+        chosen = commands() if "--block" in sys.argv[1:] else {**commands(), **live_commands()}
+        for name, (arguments, expected) in chosen.items():
             code = compressbench(arguments)
             print(f"light: {name}: exit {code}", flush=True)
-            if code != 0:
+            if code != expected:
+                print(f"light: {name} should end with {expected}")
                 return 1
-        if "--block" in sys.argv[1:]:
-            write_torch_folder(Path("torch"))
-            print(f"light: a PyTorch folder: exit {compressbench(['measure', 'torch', *commands()['measure'][3:-2]])}")
         os.chdir("/")
     loaded = sorted(LEFT_OUT & {name.split(".")[0] for name in sys.modules})
     print(f"light: loaded of what is left out: {', '.join(loaded) or 'nothing'}")

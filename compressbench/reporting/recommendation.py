@@ -84,10 +84,11 @@ def reason(candidates: Sequence[Candidate]) -> str:
     if best.misses:
         return "no row keeps to all limits"
     others = sum(not each.misses for each in candidates[1:])
-    what = "the fastest" if best.latency_ns is not None else "the best"
     if not others:
         return "it alone keeps to all limits"
-    return f"{what} of the {others + 1} that keep to all limits (within 2 % of the fastest the better score decides)"
+    if best.latency_ns is None:
+        return f"the best score of the {others + 1} that keep to all limits"
+    return f"the fastest of the {others + 1} that keep to all limits (within 2 % of it the better score decides)"
 
 
 def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -28,7 +28,7 @@ FLOORS = (
         "noise",
         "live_gate",
     },
-    {"cli"},
+    {"cli", "pytest_gate"},
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 NEVER_EACH_OTHER = {"methods", "harness", "reporting", "gate"}
