@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from compressbench.gate.settings import Settings
     from compressbench.gate.snapshot import RowKey, Snapshot
 
+SHAPES = "1x128,8x128"
+"""Of a live call by default: each further shape takes time from the others, and a share of the error."""
 FORMATS = ("md", "json", "junit", "benchmark")
 
 
@@ -161,7 +163,7 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
         for name in ("budget", "lock_timeout")
         if values[name] is not None
     }
-    setting = open_setting(values)
+    setting = open_setting(values | {"shapes": values["shapes"] or SHAPES})
     models = [
         open_measurable(
             source,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compressbench.errors import BadInput
-from compressbench.records.latencies import Blocks, LatencyIndex
+from compressbench.records.latencies import Blocks, LatencyIndex, latency_index
 from compressbench.records.run_folder import read_run
 from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import CellRecord, Record, TaskRecord
@@ -111,7 +111,7 @@ def snapshot_of(
         BadInput: If a block holds no durations, a model answered NaN, or there is no row.
     """
     index = index_records(records)
-    latencies = LatencyIndex(index.latencies, index.graphs)
+    latencies = latency_index(index)
     cells = index.ordered_cells()
     if not cells:
         raise BadInput(f"{name} holds no row: the run was stopped before its first model; run the plan again")
@@ -146,9 +146,10 @@ def row_of(cell: CellRecord, index: RunIndex, latencies: LatencyIndex, *, name: 
     size = index.sizes.get(cell.measured_key)
     timed = {}
     for place in latencies.places:
-        blocks = latencies.find(cell.measured_key, place)
-        if blocks is not None:
-            timed[Place(place[0], place[1], blocks.threads)] = _timed(blocks)
+        for threads in (None, *latencies.further_threads(place)):
+            blocks = latencies.find(cell.measured_key, place, task=cell.task, threads=threads)
+            if blocks is not None:
+                timed[Place(*place, blocks.threads)] = _timed(blocks)
     shares = {
         (record.runtime, record.shape): Int8Share(
             gemm_share=record.gemm_share, constant_gemm_share=record.constant_gemm_share

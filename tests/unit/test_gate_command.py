@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from compressbench.__main__ import main
+from compressbench.records.log import RecordLog
 from compressbench.records.schema import CellRecord, Int8Record, LatencyRecord, QualityRecord, Record
 from tests.unit.gate_runs import MACHINE, larger, of_quantized, slower, worse, write_run
 
@@ -172,6 +173,27 @@ def test_another_thread_count_is_not_compared(call: Call) -> None:
     code, output, _ = call("a", "b")
     assert code == 0
     assert "the thread counts differ (2 and 1)" in unfolded(output)
+
+
+def test_every_thread_count_is_compared(call: Call) -> None:
+    def also_one_thread(slowdown: float) -> Callable[[Path], None]:
+        def add(folder: Path) -> None:
+            log = RecordLog(folder / "records.jsonl")
+            for record in [each for each in log.read().records if isinstance(each, LatencyRecord)]:
+                samples = [int(value * 1.5 * slowdown) for value in record.samples_ns]
+                log.append(replace(record, threads=1, samples_ns=samples))
+                log.append(record)  # two threads stay the main count
+
+        return add
+
+    write_run(Path("b"))
+    also_one_thread(1.0)(Path("a"))
+    also_one_thread(1.2)(Path("b"))
+    assert call("a", "b", "--to", "out")[0] == 1
+    values = json.loads(Path("out/gate.json").read_text())["checks"]
+    verdicts = {each["place"]: each["verdict"] for each in values if each["metric"] == "latency"}
+    assert verdicts["onnxruntime 1x128, 2 threads"] == "pass"
+    assert verdicts["onnxruntime 1x128, 1 thread"] == "regression"
 
 
 def test_a_missing_row_is_named(call: Call) -> None:
