@@ -16,7 +16,7 @@ from compressbench.errors import BadInput
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.shapes import Shape
 from compressbench.harness.weights import WEIGHT_INPUT
-from compressbench.models.onnx_graph import read_model, write_model
+from compressbench.models.onnx_graph import constant_names, read_model, write_model
 from compressbench.runtimes.onnxruntime import session_options
 
 if TYPE_CHECKING:
@@ -113,17 +113,8 @@ def gemms_of(model: "ModelProto", shapes: Shapes) -> list[Gemm]:
 
 
 def _layer_name(weight: str) -> str:
-    """``bert.pooler.dense`` of ``bert.pooler.dense.weight_quantized``."""
-    return re.sub(r"(_quantized|_transposed|_reshaped)*$", "", weight).removesuffix(".weight")
-
-
-def constant_names(model: "ModelProto") -> set[str]:
-    """Initializers and what is computed from them alone: a weight that DequantizeLinear unpacks is constant."""
-    names = {each.name for each in model.graph.initializer}
-    for node in model.graph.node:  # in topological order, as ONNX demands
-        if node.input and all(name in names for name in node.input if name):
-            names |= set(node.output)
-    return names
+    """``bert.pooler.dense`` of ``bert.pooler.dense.weight_quantized``, or of what NNCF calls it."""
+    return re.sub(r"^q_output_|(\.weight)?(_quantized|_transposed|_reshaped|_\d+)*$", "", weight)
 
 
 @contextmanager

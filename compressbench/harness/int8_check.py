@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from compressbench.harness.gemms import (
     FLOAT_GEMMS,
     INT8_GEMMS,
-    constant_names,
     int8_by_layer,
     int8_share,
     profiled_graph,
 )
 from compressbench.harness.shapes import Shape
-from compressbench.models.onnx_graph import read_model
+from compressbench.models.onnx_graph import constant_names, read_model
 from compressbench.records.schema import Int8Record
 from compressbench.runtimes.catalog import DEFAULT, RUNTIMES
 

@@ -83,6 +83,15 @@ def write_model(model: "ModelProto", path: Path) -> None:
         onnx.save_model(kept, str(path), save_as_external_data=True, location=path.name + EXTERNAL_SUFFIX)
 
 
+def constant_names(model: "ModelProto") -> set[str]:
+    """Initializers and what is computed from them alone: a weight that DequantizeLinear unpacks is constant."""
+    names = {each.name for each in model.graph.initializer}
+    for node in model.graph.node:  # in topological order, as ONNX demands
+        if node.input and all(name in names for name in node.input if name):
+            names |= set(node.output)
+    return names
+
+
 def weight_bytes(model: "ModelProto") -> int:
     """Bytes of all initializers."""
     return sum(len(each.raw_data) for each in model.graph.initializer)

@@ -22,7 +22,10 @@ from tests.conftest import draw_tiny_rows
 AsArtifact = Callable[..., Artifact]
 NAMES = sorted(all_methods())
 # A method whose defaults are for BERT-Base says here how it is called on a model of two layers.
-ON_A_TINY_MODEL = {"distill": "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1"}
+ON_A_TINY_MODEL = {
+    "distill": "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1",
+    "quant-nncf": "quant-nncf:calibration_rows=16",
+}
 
 
 def method_for_tiny(name: str) -> Method:

@@ -5,6 +5,7 @@ that query, key and value share stay signed, and with them the products stay in 
 reader a pair of its own, so that ONNX Runtime's own pass sees to it; this pass moves the codes in the file.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def move_to_unsigned(model: "ModelProto") -> int:
+def move_to_unsigned(model: "ModelProto", *, only: Collection[str] | None = None) -> int:
     """Move every S8 activation of a QDQ graph to U8 by +128 on its zero point; returns how many grids were moved.
 
     What `QuantizeLinear` writes follows its zero point's type, so the codes move with it. An embedding table shares the
@@ -24,8 +25,11 @@ def move_to_unsigned(model: "ModelProto") -> int:
 
     Args:
         model: In the QDQ form; changed.
+        only: Names of the zero points to move; None: all.
     """
     grids = {node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2}
+    if only is not None:
+        grids &= set(only)
     tables = {
         node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[2] in grids
     }
