@@ -1,37 +1,22 @@
-"""What is compared in a pair of rows: latency, score, agreement, size, INT8 share; each becomes a `Check`."""
+"""What is compared in matched rows: score, agreement, size and INT8 share here, latency next door; each a `Check`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from compressbench.errors import BadInput
 from compressbench.gate.check import Check, Verdict
-from compressbench.gate.latency import LatencyDecision, decide_growing, decide_latency
-from compressbench.gate.snapshot import GateRow, Place, RowKey, Snapshot, Timed, latency_obstacle
+from compressbench.gate.latency_checks import latency_checks
+from compressbench.gate.pairs import Pair, place_label, row_title
+from compressbench.gate.snapshot import RowKey, Snapshot
 from compressbench.gate.thresholds import Thresholds
 from compressbench.scoring import Answers, check_same_rows, primary_score, score_difference
 from compressbench.stats import holm, wilson_interval
 
 SIGNIFICANCE = 0.05
 """Of a call's score tests together, two-sided."""
-DEFAULT_RUNTIME = "onnxruntime"
 _METRIC_NAMES = {"matthews_correlation": "MCC", "spearmanr": "Spearman"}
 TOLERANCE = 1e-9
 """Sums of floats round; a drop of exactly the threshold is no more than it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A row on both sides."""
-
-    baseline: GateRow
-    current: GateRow
-
-    @property
-    def key(self) -> RowKey:
-        """What both match on."""
-        return self.current.key
 
 
 def size_checks(pairs: Sequence[Pair], *, threshold: float) -> Iterator[Check]:
@@ -45,7 +30,9 @@ def size_checks(pairs: Sequence[Pair], *, threshold: float) -> Iterator[Check]:
         if before is None:
             continue
         if after is None:
-            raise BadInput(f"the current side has no size of {_name(pair.key)}: finish its run, or measure it again")
+            raise BadInput(
+                f"the current side has no size of {row_title(pair.key)}: finish its run, or measure it again"
+            )
         growth = after / before - 1
         yield Check(
             row=pair.key,
@@ -67,7 +54,7 @@ def int8_checks(pairs: Sequence[Pair], *, threshold: float) -> Iterator[Check]:
             after = pair.current.int8.get((runtime, shape))
             if after is None and pair.current.int8:
                 raise BadInput(
-                    f"the current side has no INT8 share of {_name(pair.key)} at {shape} in {runtime}: "
+                    f"the current side has no INT8 share of {row_title(pair.key)} at {shape} in {runtime}: "
                     "give both sides the same --shapes and --runtimes"
                 )
             names = ("constant_gemm_share", "gemm_share")
@@ -76,7 +63,7 @@ def int8_checks(pairs: Sequence[Pair], *, threshold: float) -> Iterator[Check]:
             yield Check(
                 row=pair.key,
                 metric="int8",
-                label=f"int8 {_short(runtime, shape)}",
+                label=f"int8 {place_label(runtime, shape)}",
                 place=f"{runtime} {shape}, {'constant weights' if name == names[0] else 'all products'}",
                 verdict="regression" if drops[name] > threshold + TOLERANCE else "pass",
                 baseline=getattr(before, name),
@@ -175,94 +162,11 @@ def agreement_checks(pairs: Sequence[Pair], *, threshold: float) -> list[Check]:
     return checks
 
 
-def latency_checks(
-    pairs: Sequence[Pair], baseline: Snapshot, current: Snapshot, *, threshold: float, live: bool
-) -> list[Check]:
-    """Slowdown of each row at each place; decided where the two sides compare.
-
-    Args:
-        pairs: Rows.
-        baseline: Its environment says whether latencies compare.
-        current: The same of the other side.
-        threshold: Slowdown that is allowed.
-        live: Both sides were measured together, on this machine, with looks while rounds came in.
-
-    Raises:
-        BadInput: If a latency that the baseline has was not measured.
-    """
-    found = [(pair, place, timed) for pair in pairs for place, timed in pair.baseline.latency.items()]
-    measured = []
-    for pair, place, before in found:
-        after = pair.current.latency.get(place)
-        obstacle = None if live else latency_obstacle(baseline, current, place)
-        if after is None:
-            others = [each for each in pair.current.latency if each[:2] == place[:2]]
-            if not others:
-                raise BadInput(
-                    f"the current side has no latency of {_name(pair.key)} at {place.shape} in {place.runtime}: "
-                    "give both sides the same --shapes and --runtimes"
-                )
-            after = pair.current.latency[others[0]]
-            obstacle = f"the thread counts differ ({place.threads} and {others[0].threads})"
-        measured.append((pair, place, before, after, obstacle))
-    # Rows of one graph share a measurement, and one measurement is one comparison.
-    distinct = {(place, *map(_identity, (before, after))) for _, place, before, after, why in measured if why is None}
-    return [
-        _latency_check(pair.key, place, before, after, obstacle, threshold=threshold, count=len(distinct), live=live)
-        for pair, place, before, after, obstacle in measured
-    ]
-
-
-def _latency_check(
-    row: RowKey,
-    place: Place,
-    before: Timed,
-    after: Timed,
-    obstacle: str | None,
-    *,
-    threshold: float,
-    count: int,
-    live: bool,
-) -> Check:
-    decision = _decision(before, after, threshold=threshold, count=max(1, count), live=live)
-    compares = obstacle is None
-    verdict: Verdict = "not comparable"
-    if compares and decision.verdict != "go on":
-        verdict = decision.verdict
-    return Check(
-        row=row,
-        metric="latency",
-        label=f"latency {_short(place.runtime, place.shape)}",
-        place=f"{place.runtime} {place.shape}, {place.threads} thread{'s' if place.threads > 1 else ''}",
-        verdict=verdict,
-        baseline=float(np.median(list(before.medians_ns.values()))),
-        current=float(np.median(list(after.medians_ns.values()))),
-        worsening=decision.slowdown,
-        threshold=threshold,
-        low=decision.low if compares and np.isfinite(decision.low) else None,
-        high=decision.high if compares and np.isfinite(decision.high) else None,
-        reason=f"not comparable: {obstacle}; the ratio is for information" if obstacle else "",
-    )
-
-
-def _decision(before: Timed, after: Timed, *, threshold: float, count: int, live: bool) -> LatencyDecision:
-    """Paired where both sides have the same processes and rounds, as all that is measured by one protocol has."""
-    sides = before.rounds(), after.rounds()
-    paired = before.medians_ns.keys() == after.medians_ns.keys()
-    if live:
-        return decide_growing(*sides, threshold=threshold, comparisons=count, ended=True)
-    return decide_latency(*sides, threshold=threshold, comparisons=count, paired=paired)
-
-
-def _identity(timed: Timed) -> tuple[tuple[tuple[int, int], float], ...]:
-    return tuple(timed.medians_ns.items())
-
-
 def _answered(pair: Pair) -> Iterator[tuple[str, Answers]]:
     """The baseline's answers by split, each of which the current side must have too."""
     for split, before in pair.baseline.answers.items():
         if split not in pair.current.answers:
-            raise BadInput(f"the current side has no answers of {_name(pair.key)} on {split}: finish its run")
+            raise BadInput(f"the current side has no answers of {row_title(pair.key)} on {split}: finish its run")
         yield split, before
 
 
@@ -271,14 +175,6 @@ def _other_rows(key: RowKey, split: str) -> BadInput:
         f"the two sides answered other rows of {key.task} {split}, so their scores cannot be compared in pairs: "
         "measure both on the same data"
     )
-
-
-def _short(runtime: str, shape: str) -> str:
-    return shape if runtime == DEFAULT_RUNTIME else f"{shape} {runtime}"
-
-
-def _name(key: RowKey) -> str:
-    return f"{key.task}/{key.chain} (seed {key.seed})"
 
 
 def all_checks(

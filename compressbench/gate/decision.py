@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compressbench.errors import BadInput
 from compressbench.gate.check import Check
-from compressbench.gate.comparisons import Pair, all_checks
+from compressbench.gate.comparisons import all_checks
+from compressbench.gate.pairs import match_rows, row_title
 from compressbench.gate.settings import Settings
-from compressbench.gate.snapshot import RowKey, Snapshot
+from compressbench.gate.snapshot import Snapshot
 
 Verdict = Literal["pass", "regression", "inconclusive"]
 EXIT_CODES = {"pass": 0, "regression": 1, "inconclusive": 3}
@@ -56,7 +56,7 @@ def decide(baseline: Snapshot, current: Snapshot, settings: Settings, *, live: b
     Raises:
         BadInput: If rows are missing on the current side, or the sides do not compare.
     """
-    pairs = _pairs(baseline, current)
+    pairs = match_rows(baseline, current)
     found = all_checks(pairs, baseline, current, settings.thresholds, live=live)
     checks = [_judged(check, settings) for check in found]
     return Outcome(
@@ -67,36 +67,6 @@ def decide(baseline: Snapshot, current: Snapshot, settings: Settings, *, live: b
         notes=_notes(baseline, current, checks, settings, live=live),
         live=live,
     )
-
-
-def _pairs(baseline: Snapshot, current: Snapshot) -> list[Pair]:
-    """Rows of the baseline with the current side's.
-
-    Raises:
-        BadInput: If the current side lacks one.
-    """
-    sides = [{key.task for key in (*side.rows, *side.failed)} for side in (baseline, current)]
-    if not sides[0] & sides[1]:
-        told = [", ".join(sorted(side)) or "no task" for side in sides]
-        raise BadInput(
-            f"the baseline {baseline.name} is of {told[0]} and {current.name} of {told[1]}: "
-            "no row is of the same task; record a baseline of this task"
-        )
-    if not baseline.rows:
-        raise BadInput(f"{baseline.name} holds no row that was made: choose another baseline")
-    missing = [key for key in baseline.rows if key not in current.rows]
-    if missing:
-        told = [_missing(key, current) for key in missing]
-        raise BadInput(
-            f"{current.name} lacks {len(missing)} of the baseline's {len(baseline.rows)} rows: {'; '.join(told)}. "
-            "Rows match on task, canonical chain and seed: run them too, or record the baseline anew"
-        )
-    return [Pair(baseline=row, current=current.rows[key]) for key, row in baseline.rows.items()]
-
-
-def _missing(key: RowKey, current: Snapshot) -> str:
-    failed = f" (it failed: {current.failed[key]})" if key in current.failed else ""
-    return f"{key.task}/{key.chain} (seed {key.seed}){failed}"
 
 
 def _judged(check: Check, settings: Settings) -> Check:
@@ -124,7 +94,7 @@ def _notes(
     notes = [*baseline.warnings, *(warning for warning in current.warnings if warning not in baseline.warnings)]
     new = [key for key in current.rows if key not in baseline.rows]
     if new:
-        named = ", ".join(f"{key.task}/{key.chain} (seed {key.seed})" for key in new)
+        named = ", ".join(map(row_title, new))
         notes.append(f"Not in the baseline, so not judged: {named}.")
     notes += _reasons(checks)
     latencies = [check for check in checks if check.metric == "latency"]
@@ -135,8 +105,7 @@ def _notes(
             "The two sides were measured at different times: what differed between them is not in the intervals. "
             "`compressbench gate --live` measures both together."
         )
-    rows = {check.row_name for check in checks}
     for accept in settings.accepts:
-        if accept.row not in rows:
+        if not any(accept.names(check) for check in checks):
             notes.append(f"[[accept]] {accept.row}, {accept.metric}: no row of this call has that name.")
     return notes

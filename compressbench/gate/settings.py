@@ -21,16 +21,20 @@ class Accept:
     """A worsening that is known and allowed until a day."""
 
     row: str
-    """``CoLA/quant-qdq``: task and canonical chain."""
+    """``CoLA/quant-qdq``: task and canonical chain; or the chain alone, on every task."""
     metric: str
     up_to: float
     """Worsening that is allowed, as a fraction."""
     reason: str
     expires: date
 
+    def names(self, check: Check) -> bool:
+        """Whether it is about this check's row."""
+        return self.row in (check.row_name, check.row.chain, f"{check.row_name} (seed {check.row.seed})")
+
     def covers(self, check: Check) -> bool:
         """Whether it is about this check, and the worsening is not shown to be more than was accepted."""
-        if (self.row, self.metric) != (check.row_name, check.metric) or check.worsening is None:
+        if not self.names(check) or self.metric != check.metric or check.worsening is None:
             return False
         least = check.worsening if check.low is None or check.metric == "score" else check.low
         return least <= self.up_to + 1e-9

@@ -377,6 +377,12 @@ expires = 2999-12-31
         assert checks()["latency 1x128"]["verdict"] == "accepted"
         assert "accepted until 2999-12-31: a safer kernel" in unfolded(output)
 
+    @pytest.mark.parametrize("row", ["quant-qdq", "MRPC/quant-qdq (seed 1)"])
+    def test_a_chain_alone_or_one_seed_of_it_may_be_named(self, call: Call, row: str) -> None:
+        write_run(Path("b"), change=slower(1.2))
+        Path("gate.toml").write_text(self.entry.replace("MRPC/quant-qdq", row))
+        assert call("a", "b")[0] == 0
+
     def test_more_than_was_accepted_is_a_regression(self, call: Call) -> None:
         write_run(Path("b"), change=slower(1.3))
         Path("elsewhere.toml").write_text(self.entry)
