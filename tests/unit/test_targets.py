@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from compressbench import environment
 from compressbench.errors import InvalidParameter
@@ -15,7 +17,7 @@ from compressbench.methods.quantize.qdq import QuantQdq
 from compressbench.methods.quantize.static import StaticQuantization
 from compressbench.models.geometry import BERT_BASE
 from compressbench.numerics.affine import quantized, symmetric_codes
-from compressbench.targets import TARGET_NAMES, check_target, misfit, native_target
+from compressbench.targets import TARGET_NAMES, TARGETS, check_target, misfit, native_target
 from compressbench.tasks.task import Task
 
 MACHINES = {
@@ -152,3 +154,33 @@ def test_the_largest_pair_of_seven_bits_is_just_within_sixteen() -> None:
     assert 2 * 255 * 64 <= 2**15 - 1 < 2 * 255 * 65
     top = quantized(np.float32([1e9]), scale=np.float32(1), zero_point=np.array(0, dtype=np.uint8))
     assert int(top[0]) == 255
+
+
+def librarys_product(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """ONNX Runtime's kernel for unsigned activations and constant signed weights, on this CPU."""
+    shape = [activations.shape[0], weights.shape[1]]
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["left", "right"], ["product"])],
+        "product",
+        [helper.make_tensor_value_info("left", TensorProto.UINT8, activations.shape)],
+        [helper.make_tensor_value_info("product", TensorProto.INT32, shape)],
+        [numpy_helper.from_array(weights, "right")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 9
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    product: np.ndarray = session.run(None, {"left": activations})[0]
+    return product
+
+
+@pytest.mark.parametrize("largest", [127, 64])
+def test_the_kernel_of_this_cpu_saturates_where_its_target_says_so(largest: int) -> None:
+    activations = np.full((4, 64), 250, dtype=np.uint8)
+    weights = np.full((64, 16), largest, dtype=np.int8)
+    wide = TARGETS[native_target()].adds_in_32_bits or largest == 64
+    emulated = exact_sums(activations, weights) if wide else sums_in_16_bits(activations, weights)
+    found = librarys_product(activations, weights)
+    if native_target() == "portable":  # its kernels are not known: either is right
+        assert int(found[0, 0]) in (int(emulated[0, 0]), int(exact_sums(activations, weights)[0, 0]))
+    else:
+        np.testing.assert_array_equal(found, emulated)
