@@ -1,8 +1,11 @@
 """The machine and the software figures were taken on: what a reader needs to judge whether they carry over."""
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,8 +25,11 @@ ISA_FLAGS = (
 )
 PACKAGES = (
     "compressbench", "torch", "transformers", "optimum", "onnx", "onnxruntime", "datasets", "evaluate", "tokenizers",
-    "numpy", "scipy", "pandas",
+    "numpy", "scipy", "pandas", "openvino", "nncf",
 )  # fmt: skip
+RUNTIME_PACKAGES = ("onnxruntime", "openvino", "torch")
+IDENTITY = ("cpu", "isa_class", "cores", "cgroup_cpu_limit", "governor", "turbo", "system")
+"""Where two environments differ in one of these, or in a runtime's version, their latencies are never put together."""
 Precision = Literal["fp32", "bf16"]
 
 
@@ -34,16 +40,66 @@ def cpu_description() -> tuple[str, frozenset[str]]:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine(), frozenset()
-    pairs = (line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in pairs}
+    fields = _cpu_fields(text)
     flags = fields.get("flags", fields.get("Features", ""))
     return fields.get("model name", platform.machine()), frozenset(flags.split())
 
 
+@cache
+def cpu_family() -> str:
+    """Maker and family of the CPU, such as ``AuthenticAMD-25``; empty where the system does not tell."""
+    try:
+        fields = _cpu_fields(Path("/proc/cpuinfo").read_text())
+    except OSError:
+        return ""
+    x86 = (fields.get("vendor_id"), fields.get("cpu family"))
+    arm = (fields.get("CPU implementer"), fields.get("CPU part"))
+    return "-".join(part for part in (x86 if any(x86) else arm) if part)
+
+
+def _cpu_fields(cpuinfo: str) -> dict[str, str]:
+    """What the system says of the first core."""
+    pairs = (line.split(":", 1) for line in cpuinfo.split("\n\n", maxsplit=1)[0].splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
 def isa_class() -> str:
-    """CPU architecture and the exposed flags that decide which INT8 and bf16 kernels run; equal classes compare."""
+    """CPU family and the exposed flags that decide which INT8 and bf16 kernels run; equal classes compare."""
     flags = cpu_description()[1]
-    return "+".join([platform.machine(), *(flag for flag in ISA_FLAGS if flag in flags)])
+    family = " ".join(part for part in (platform.machine(), cpu_family()) if part)
+    return "+".join([family, *(flag for flag in ISA_FLAGS if flag in flags)])
+
+
+def governor() -> str | None:
+    """How the kernel chooses the clock, such as ``performance``; None where it does not (a virtual machine)."""
+    return _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def turbo() -> bool | None:
+    """Whether the clock may rise above the nominal one; None where the system does not tell."""
+    boost, no_turbo = (_read(f"/sys/devices/system/cpu/{name}") for name in ("cpufreq/boost", "intel_pstate/no_turbo"))
+    if no_turbo is not None:
+        return no_turbo == "0"
+    return None if boost is None else boost == "1"
+
+
+def fingerprint(environment: Mapping[str, Any]) -> str:
+    """8 hex digits of what latencies depend on: CPU, cores, limits, clock, and the versions of the runtimes.
+
+    Args:
+        environment: What `describe_environment` gives, or what an environment.json holds.
+    """
+    content = {name: environment.get(name) for name in IDENTITY}
+    packages = environment.get("packages") or {}
+    content["packages"] = {name: packages.get(name, "absent") for name in RUNTIME_PACKAGES}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
 
 
 def has_vnni() -> bool:
@@ -95,6 +151,8 @@ def describe_environment(*, threads: int) -> dict[str, Any]:
         "cores": usable_cores(),
         "threads": threads,
         "cgroup_cpu_limit": cgroup_cpu_limit(),
+        "governor": governor(),
+        "turbo": turbo(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.encodings import Encodings
+from compressbench.harness.concurrency import concurrency_key, measure_concurrency
 from compressbench.harness.int8_check import check_int8
 from compressbench.harness.latency import measure_latency
 from compressbench.harness.measuring_process import OnTask, Subject
@@ -16,10 +17,15 @@ from compressbench.harness.tokenization import measure_tokenization
 from compressbench.ledger import Ledger
 from compressbench.models.onnx_export import graph_key
 from compressbench.progress import Progress
+from compressbench.records.latencies import widest_interval
 from compressbench.records.schema import GraphRecord, LatencyRecord, LeftOutRecord, SideRecord, TaskRecord
 from compressbench.runtimes.catalog import RUNTIMES
 from compressbench.runtimes.onnxruntime import NAME as ONNXRUNTIME
 from compressbench.tasks.data import TaskData
+from compressbench.units import format_percent
+
+MOST_GENERATIONS = 24
+"""Where --precision gives up: eight times the processes and rounds of a run without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,10 @@ class Measuring:
     progress: Progress
     lock_timeout_s: float | None = None
     """How long to wait for another campaign on this machine; None: as long as it takes."""
+    precision: float | None = None
+    """Half width of the speedups' intervals, as a share, at which there are rounds enough; None: a fixed number."""
+    concurrency: int = 1
+    """Processes of one model to run side by side, too; 1: none."""
     encodings: Encodings = field(default_factory=Encodings)
     tasks: dict[str, list[TaskData]] = field(default_factory=dict)
     """By the key of every model measured, the tasks it answers."""
@@ -136,8 +146,9 @@ class Measuring:
         models = list(models)
         self._tokenizations(models)
         records = [each for each in self.ledger.records if getattr(each, "session", None) == self.session]
+        subjects = self._subjects(models)
         measure_latency(
-            self._subjects(models),
+            subjects,
             runtimes=self.runtimes,
             shapes=self.shapes,
             threads=self.threads,
@@ -145,6 +156,41 @@ class Measuring:
             done=[each for each in records if isinstance(each, LatencyRecord)],
             on_record=self.ledger.add,
             on_side_record=self._add_once,
+            progress=self.progress,
+            lock_timeout_s=self.lock_timeout_s,
+            wants_more=None if self.precision is None else self._is_too_wide,
+        )
+        if self.concurrency > 1:
+            self._side_by_side(subjects)
+
+    def _is_too_wide(self, generations: int) -> bool:
+        """Whether a speedup's interval is wider than asked for; its width decides, never where it lies.
+
+        After `MOST_GENERATIONS` the answer is no, and what was reached is said.
+        """
+        assert self.precision is not None  # nobody asks otherwise
+        widest = widest_interval(self.ledger.index)
+        if widest <= self.precision:
+            return False
+        if generations < MOST_GENERATIONS:
+            return True
+        self.progress.say(
+            f"--precision {format_percent(self.precision)} is not reached after {generations} processes of each model: "
+            f"the widest interval is +-{format_percent(widest)}; a quieter machine would help more than further rounds"
+        )
+        return False
+
+    def _side_by_side(self, subjects: Sequence[Subject]) -> None:
+        known = {concurrency_key(each) for each in self.ledger.index.concurrencies if each.session == self.session}
+        measure_concurrency(
+            subjects,
+            shapes=self.shapes,
+            runtimes=self.runtimes,
+            threads=self.threads[0],
+            concurrency=self.concurrency,
+            session=self.session,
+            known=known,
+            on_record=self.ledger.add,
             progress=self.progress,
             lock_timeout_s=self.lock_timeout_s,
         )

@@ -31,9 +31,13 @@ class Options:
     data_dir: Path | None = None
     own: OwnFiles | None = None
     seeds: tuple[int, ...] = (1,)
-    threads: int | None = None
+    threads: tuple[int, ...] | None = None
+    """The main thread count first."""
     shapes: tuple[str, ...] = DEFAULT_SHAPES
     runtimes: tuple[str, ...] = ("onnxruntime",)
+    precision: float | None = None
+    """Half width of speedups' intervals, as a share, at which latency has been measured enough."""
+    concurrency: int = 1
     device: str = "auto"
     offline: bool = False
     allow_weak_teacher: bool = False

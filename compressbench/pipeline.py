@@ -49,7 +49,13 @@ class Outcome:
 
 
 def run(
-    plan: Plan, *, out: Path, progress: Progress, fresh: bool = False, store: ArtifactStore | None = None
+    plan: Plan,
+    *,
+    out: Path,
+    progress: Progress,
+    fresh: bool = False,
+    store: ArtifactStore | None = None,
+    lock_timeout_s: float | None = None,
 ) -> Outcome:
     """Make and measure every cell of the plan that this session has no record of yet, and report.
 
@@ -59,6 +65,7 @@ def run(
         progress: Told of everything that takes longer than a moment.
         fresh: Whether to reuse nothing made or measured for this plan before.
         store: Where artifacts are; the user's store by default.
+        lock_timeout_s: Seconds to wait for another measurement on this machine; None: as long as it takes.
 
     Raises:
         WeakTeacher: If a teacher is no better than the majority class and the plan does not allow that.
@@ -70,7 +77,10 @@ def run(
     measuring = Measuring(
         ledger=folder.ledger,
         session=folder.session,
-        threads=(plan.threads,),
+        threads=plan.thread_counts,
+        precision=plan.precision,
+        concurrency=plan.concurrency,
+        lock_timeout_s=lock_timeout_s,
         shapes=plan.shapes,
         runtimes=plan.runtimes,
         progress=progress,

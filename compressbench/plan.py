@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from compressbench.harness.shapes import AnyShape, parse_shape
 from compressbench.methods.chain import spell
@@ -16,9 +17,10 @@ from compressbench.options import Options
 from compressbench.plan_parts import (
     MethodLine,
     check_chain,
+    check_concurrency,
     check_rows,
     check_seeds,
-    check_threads,
+    check_thread_counts,
     filled_in,
     load_data_and_teachers,
     read_methods,
@@ -44,29 +46,39 @@ class Plan:
     teachers: Mapping[str, TeacherSource]
     """By task name."""
     seeds: tuple[int, ...]
-    threads: int
+    thread_counts: tuple[int, ...]
+    """Of the latencies, the main one first."""
     shapes: tuple[AnyShape, ...]
     runtimes: tuple[str, ...]
     device: str
     allow_weak_teacher: bool
     options: Options
+    precision: float | None = None
+    concurrency: int = 1
+
+    @property
+    def threads(self) -> int:
+        """For everything that is not timed: the most there are."""
+        return max(self.thread_counts)
 
     @property
     def digest(self) -> str:
         """8 hex digits of everything that decides results; where output goes does not."""
-        content = {
+        content: dict[str, Any] = {
             "suite": self.suite,
             "tasks": {each.task.name: each.fingerprint for each in self.data},
             "methods": [line.canonical for line in self.lines],
             "finetune": spell([self.finetune]),
             "teachers": {name: source.fingerprint for name, source in self.teachers.items()},
             "seeds": self.seeds,
-            "threads": self.threads,
+            "threads": self.thread_counts[0] if len(self.thread_counts) == 1 else self.thread_counts,
             "shapes": [str(shape) for shape in self.shapes],
             "runtimes": self.runtimes,
             "device": self.device,
         }
         files = [dict(method.fingerprints()) for line in self.lines for method in line.chain]
+        if self.concurrency > 1:
+            content["concurrency"] = self.concurrency
         if any(files):
             content["files"] = files
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
@@ -90,7 +102,7 @@ def resolve(options: Options) -> Plan:
     """
     finetune, lines = read_methods(options.methods, filled_in(options.parameters, data_dir=options.data_dir))
     seeds = check_seeds(options.seeds)
-    threads = check_threads(options.threads)
+    thread_counts = check_thread_counts(options.threads)
     shapes = tuple(dict.fromkeys(parse_shape(text) for text in options.shapes))
     for name in options.runtimes:
         check_runtime(name)
@@ -109,7 +121,9 @@ def resolve(options: Options) -> Plan:
         finetune=finetune,
         teachers=teachers,
         seeds=seeds,
-        threads=threads,
+        thread_counts=thread_counts,
+        precision=options.precision,
+        concurrency=check_concurrency(options.concurrency),
         shapes=shapes,
         runtimes=options.runtimes,
         device=resolve_device(options.device),

@@ -10,9 +10,22 @@ from compressbench.errors import BadInput, UnknownName
 from compressbench.methods.chain import split_methods
 from compressbench.options import OwnFiles
 from compressbench.plan import Plan
+from compressbench.units import parse_percent
 
 LISTS = ("methods", "tasks", "seeds", "shapes", "runtimes")
-KEYS = (*LISTS, "suite", "teacher", "data_dir", "own", "threads", "device", "parameters", "allow_weak_teacher")
+KEYS = (
+    *LISTS,
+    "suite",
+    "teacher",
+    "data_dir",
+    "own",
+    "threads",
+    "precision",
+    "concurrency",
+    "device",
+    "parameters",
+    "allow_weak_teacher",
+)
 OWN_KEYS = ("task_file", "train", "validation", "text", "label", "metric")
 
 
@@ -37,9 +50,21 @@ def read_plan_file(path: Path) -> dict[str, Any]:
     for key in LISTS:
         if key in values:
             values[key] = tuple(_list_of(values[key], int if key == "seeds" else str, where=f"{path}: {key}"))
-    for key, kind in (("suite", str), ("teacher", str), ("data_dir", str), ("threads", int), ("parameters", dict)):
+    for key, kind in (
+        ("suite", str),
+        ("teacher", str),
+        ("data_dir", str),
+        ("precision", str),
+        ("concurrency", int),
+        ("parameters", dict),
+    ):
         if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool)):
             raise BadInput(f"{path}: {key} = {values[key]!r} is not a {kind.__name__}")
+    if "threads" in values:
+        counts = values["threads"] if isinstance(values["threads"], list) else [values["threads"]]
+        values["threads"] = tuple(_list_of(counts, int, where=f"{path}: threads"))
+    if "precision" in values:
+        values["precision"] = parse_percent(values["precision"], name=f"{path}: precision")
     if "data_dir" in values:
         values["data_dir"] = Path(values["data_dir"])
     if "own" in values:
@@ -53,7 +78,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     document: dict[str, Any] = {
         "methods": split_methods(options.methods),
         "seeds": list(plan.seeds),
-        "threads": plan.threads,
+        "threads": plan.thread_counts[0] if len(plan.thread_counts) == 1 else list(plan.thread_counts),
         "shapes": [str(shape) for shape in plan.shapes],
         "runtimes": list(plan.runtimes),
         "device": plan.device,
@@ -71,6 +96,10 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         document["teacher"] = options.teacher
     if options.parameters:
         document["parameters"] = {name: dict(values) for name, values in options.parameters.items()}
+    if plan.precision is not None:
+        document["precision"] = f"{100 * plan.precision:g}%"
+    if plan.concurrency > 1:
+        document["concurrency"] = plan.concurrency
     if plan.allow_weak_teacher:
         document["allow_weak_teacher"] = True
     return document

@@ -16,6 +16,7 @@ from compressbench.tasks.data import TaskData, load_task_data
 from compressbench.tasks.task import Task
 from compressbench.teacher import HUB_TEACHER, TeacherSource, fitting_teacher, inspect_teacher, teacher_sources
 
+MOST_SIDE_BY_SIDE = 64
 DATA_DIR = "{data_dir}"
 
 
@@ -191,6 +192,26 @@ def check_threads(threads: int | None) -> int:
     if not 1 <= threads <= cores:
         raise InvalidParameter(f"--threads {threads}: this machine lets the process use 1 to {cores}")
     return threads
+
+
+def check_thread_counts(counts: Sequence[int] | None) -> tuple[int, ...]:
+    """Thread counts of the latencies, the main one first; by default all cores this process may use.
+
+    Raises:
+        InvalidParameter: If one is below 1 or above the cores there are.
+    """
+    return tuple(dict.fromkeys(map(check_threads, counts))) if counts is not None else (check_threads(None),)
+
+
+def check_concurrency(count: int) -> int:
+    """How many processes run side by side; 1: that is not measured.
+
+    Raises:
+        InvalidParameter: If it is below 1 or above 64.
+    """
+    if not 1 <= count <= MOST_SIDE_BY_SIDE:
+        raise InvalidParameter(f"--concurrency {count}: give 2 to {MOST_SIDE_BY_SIDE} processes, or 1 for none")
+    return count
 
 
 def resolve_device(device: str) -> str:

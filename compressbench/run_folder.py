@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compressbench.environment import describe_environment
+from compressbench.environment import describe_environment, fingerprint
 from compressbench.errors import BadInput
 from compressbench.ledger import Ledger
 from compressbench.plan import Plan
@@ -53,6 +53,10 @@ class RunFolder:
     session: int
     fresh: str
     """What `Workshop.fresh` is for this folder's artifacts."""
+    environment: str
+    """Fingerprint of the machine and the runtimes."""
+    threads: tuple[int, ...]
+    """Thread counts of the latencies, the main one first."""
 
     @classmethod
     def open(cls, path: Path, plan: Plan, *, fresh: bool) -> RunFolder:
@@ -61,15 +65,22 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         (path / DIGEST_NAME).write_text(plan.digest + "\n")
         write_plan_file(plan, path / "plan.toml")
-        environment = describe_environment(threads=plan.threads)
+        environment = describe_environment(threads=plan.thread_counts[0])
         (path / ENVIRONMENT_NAME).write_text(json.dumps(environment, indent=2) + "\n")
         ledger = Ledger(RecordLog(path / LOG_NAME))
         sessions = [each for each in ledger.records if isinstance(each, SessionRecord)]
         latest = sessions[-1] if sessions else SessionRecord(session=0, state="finished", time_utc="")
         salt = datetime.now(UTC).isoformat(timespec="microseconds") if fresh else latest.fresh
-        folder = cls(path=path, ledger=ledger, session=latest.session, fresh=salt)
-        if latest.state == "finished" or fresh:
-            folder.session += 1
+        folder = cls(
+            path=path,
+            ledger=ledger,
+            session=latest.session,
+            fresh=salt,
+            environment=fingerprint(environment),
+            threads=plan.thread_counts,
+        )
+        if latest.state == "finished" or fresh or latest.environment != folder.environment:
+            folder.session += 1  # blocks of another machine or runtime do not go on here
             folder._mark("begun")
         return folder
 
@@ -79,4 +90,13 @@ class RunFolder:
 
     def _mark(self, state: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.ledger.add(SessionRecord(session=self.session, state=state, time_utc=now, fresh=self.fresh))
+        self.ledger.add(
+            SessionRecord(
+                session=self.session,
+                state=state,
+                time_utc=now,
+                fresh=self.fresh,
+                environment=self.environment,
+                threads=self.threads,
+            )
+        )

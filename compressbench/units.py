@@ -47,6 +47,14 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def format_milliseconds(duration_ns: float | None) -> str:
+    """``2814.7``, ``12.04``: two digits below 100 ms."""
+    if duration_ns is None:
+        return "–"
+    milliseconds = duration_ns / 1e6
+    return f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:.1f}"
+
+
 def parse_percent(text: str, *, name: str) -> float:
     """A relative threshold as a fraction: ``5%`` is 0.05.
 

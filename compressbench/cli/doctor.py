@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import click
 
 
@@ -22,7 +25,18 @@ def doctor_command(*, threads: int | None) -> None:
     environment = describe_environment(threads=threads)
     console = Console(highlight=False)
     table = Table(show_header=False, box=None)
-    for name in ("cpu", "isa_class", "cores", "threads", "cgroup_cpu_limit", "load_average", "system", "python"):
+    for name in (
+        "cpu",
+        "isa_class",
+        "cores",
+        "threads",
+        "cgroup_cpu_limit",
+        "governor",
+        "turbo",
+        "load_average",
+        "system",
+        "python",
+    ):
         table.add_row(name, str(environment[name]))
     table.add_row("memory", f"{(environment['memory_bytes'] or 0) // MIB} MiB")
     table.add_row("store", str(open_store().root))
@@ -38,9 +52,8 @@ def doctor_command(*, threads: int | None) -> None:
         f"noise floor: two runs of the same work differ by {format_percent(low - 1)} to {format_percent(high - 1)} "
         "(95 %); a smaller speedup than that is none"
     )
-    load = (environment["load_average"] or [0.0])[0]
-    if load > 0.5:
-        console.print(f"load average {load:.1f}: something else is running; figures will be noisy")
+    for advice in clock_and_load_advice(environment):
+        console.print(advice)
 
 
 def _int8_advice(flags: list[str], *, vnni: bool) -> str:
@@ -51,3 +64,24 @@ def _int8_advice(flags: list[str], *, vnni: bool) -> str:
     if "avx2" in flags:
         return "INT8: AVX2/AVX512 without VNNI; 16-bit sums saturate, so weights are quantized with reduce_range"
     return "INT8: no fast kernels known for this CPU; expect no speedup"
+
+
+def clock_and_load_advice(environment: Mapping[str, Any]) -> Iterator[str]:
+    """What to change about the machine before its milliseconds are trusted; ratios of interleaved runs need less."""
+    load = (environment["load_average"] or [0.0])[0]
+    if load > 0.5:
+        yield f"load average {load:.1f}: something else is running; figures will be noisy"
+    governor = environment["governor"]
+    if governor not in (None, "performance"):
+        yield (
+            f"clock: the governor {governor!r} lowers it when a core was idle; for steady milliseconds set it to "
+            "performance (`cpupower frequency-set -g performance`)"
+        )
+    if environment["turbo"]:
+        yield "clock: turbo is on, so figures fall as the CPU warms; switch it off where milliseconds are compared"
+    limit = environment["cgroup_cpu_limit"]
+    if limit is not None and limit < environment["threads"]:
+        yield (
+            f"quota: the container may use {limit:g} CPUs and {environment['threads']} threads would be stopped now "
+            f"and then; measure with --threads {max(1, int(limit))}"
+        )

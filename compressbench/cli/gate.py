@@ -195,7 +195,7 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
         Measuring(
             ledger=Ledger(log),
             session=1,
-            threads=(setting.workshop.threads,),
+            threads=setting.thread_counts,
             shapes=setting.shapes,
             runtimes=setting.options.runtimes,
             progress=setting.progress,

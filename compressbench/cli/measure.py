@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from compressbench.cli.options import PATH, data_options, machine_options, refuse_precision
+from compressbench.cli.options import PATH, data_options, latency_options, lock_timeout_s, machine_options
 
 if TYPE_CHECKING:
     from compressbench.cli.setting import Setting
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 @click.option("--task", help="Task that is scored: a name, or a task TOML.")
 @data_options
 @machine_options
+@latency_options
 @click.option("--baseline", help="Model the others are compared with; default: the first PATH.")
 @click.option("--file-name", help="ONNX file to take where a folder holds several.")
 @click.option("--tokenizer", type=PATH, help="Folder with tokenizer.json, for a bare ONNX file.")
-@click.option("--precision", help="Measure until the interval is this narrow, e.g. 2%.")
 @click.option("--out", type=PATH, help="New folder for records and reports; default: a table on the screen.")
 def measure_command(**values: Any) -> int:
     """Measure models, whoever made them.
@@ -35,7 +36,7 @@ def measure_command(**values: Any) -> int:
     """
     from compressbench.cli.setting import check_empty, open_setting
 
-    refuse_precision(values["precision"])
+    lock_timeout = lock_timeout_s(values)
     if values["out"]:
         check_empty(values["out"], option="--out")
     setting = open_setting(values)
@@ -43,7 +44,7 @@ def measure_command(**values: Any) -> int:
     models = _open_models(dict.fromkeys((baseline, *values["paths"])), setting, values)
     for split in setting.data.task.dev_splits:
         setting.data.rows(split)
-    _measure(models, baseline, setting, out=values["out"])
+    _measure(models, baseline, setting, out=values["out"], lock_timeout_s=lock_timeout)
     return 0
 
 
@@ -64,28 +65,43 @@ def _open_models(sources: Iterable[str], setting: Setting, values: dict[str, Any
     }
 
 
-def _measure(models: dict[str, Measurable], baseline: str, setting: Setting, *, out: Path | None) -> None:
+def _measure(
+    models: dict[str, Measurable], baseline: str, setting: Setting, *, out: Path | None, lock_timeout_s: float | None
+) -> None:
     """Measure all, show the table, and leave records and reports in `out`."""
     from rich.console import Console
 
-    from compressbench.environment import describe_environment
+    from compressbench.environment import describe_environment, fingerprint
     from compressbench.ledger import Ledger
     from compressbench.measuring import Measuring, holds_int8
     from compressbench.records.log import LOG_NAME, RecordLog
     from compressbench.records.run_folder import ENVIRONMENT_NAME
+    from compressbench.records.schema import SessionRecord
     from compressbench.reporting.comparison import comparison
     from compressbench.reporting.console import print_comparison
     from compressbench.reporting.writers import write_reports
 
-    environment = describe_environment(threads=setting.workshop.threads)
+    environment = describe_environment(threads=setting.thread_counts[0])
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / ENVIRONMENT_NAME).write_text(json.dumps(environment, indent=2) + "\n")
     ledger = Ledger(RecordLog(out / LOG_NAME) if out else None)
+    ledger.add(
+        SessionRecord(
+            session=1,
+            state="begun",
+            time_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+            environment=fingerprint(environment),
+            threads=setting.thread_counts,
+        )
+    )
     measuring = Measuring(
         ledger=ledger,
         session=1,
-        threads=(setting.workshop.threads,),
+        threads=setting.thread_counts,
+        precision=setting.options.precision,
+        concurrency=setting.concurrency,
+        lock_timeout_s=lock_timeout_s,
         shapes=setting.shapes,
         runtimes=setting.options.runtimes,
         progress=setting.progress,

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from compressbench.errors import BadInput, InvalidParameter, NotAvailableYet
+from compressbench.errors import BadInput, InvalidParameter
+from compressbench.units import parse_duration_ns, parse_percent
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -36,7 +37,10 @@ def machine_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option("--teacher", help="Teacher: hub name, folder, or TASK=DIR,... for several."),
-            click.option("--threads", type=int, help="Threads for everything; default: all cores there are."),
+            click.option(
+                "--threads",
+                help="Threads, default all cores; 1,2: latency with each, the first leads.",
+            ),
             click.option(
                 "--shapes",
                 help="Shapes to time: batch x tokens; task, 8xtask: real lengths. Default 1x128,8x128,task.",
@@ -49,22 +53,40 @@ def machine_options(command: Command) -> Command:
     return command
 
 
+def latency_options(command: Command) -> Command:
+    """How long and how else to measure latency."""
+    for option in reversed(
+        (
+            click.option("--precision", help="Rounds until each speedup's 95 % interval is this narrow, e.g. 2%."),
+            click.option("--concurrency", type=int, help="Also time this many processes of a model side by side."),
+            click.option("--lock-timeout", help="How long to wait for another measurement here, e.g. 600s."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def plan_options(values: Mapping[str, Any], *, methods: tuple[str, ...] = ()) -> dict[str, Any]:
     """Keyword arguments for `Options` from what the command line gave; what it did not give is absent.
 
     Raises:
         BadInput: If a list is empty or a seed is no whole number.
     """
-    given = {name: values[name] for name in ("suite", "teacher", "data_dir", "threads", "device") if values.get(name)}
-    if values.get("threads") == 0:
-        given["threads"] = 0
+    given = {name: values[name] for name in ("suite", "teacher", "data_dir", "device") if values.get(name)}
+    if "concurrency" in values:  # a command with `latency_options`; a training's --precision is another
+        if values["concurrency"] is not None:
+            given["concurrency"] = values["concurrency"]
+        if values["precision"] is not None:
+            given["precision"] = parse_percent(values["precision"], name="--precision")
     if methods:
         given["methods"] = methods
     for name in ("shapes", "runtimes", "tasks"):
         if values.get(name) is not None:
             given[name] = split_list(values[name], option=f"--{name}")
-    if values.get("seeds") is not None:
-        given["seeds"] = tuple(_whole(text) for text in split_list(values["seeds"], option="--seeds"))
+    for name, example in (("seeds", "1,2,3"), ("threads", "2, or 1,2 for latencies with each")):
+        if values.get(name) is not None:
+            texts = split_list(str(values[name]), option=f"--{name}")
+            given[name] = tuple(_whole(text, option=f"--{name}", example=example) for text in texts)
     given |= {name: True for name in ("offline", "allow_weak_teacher") if values.get(name)}
     own = own_files(values)
     return given | ({"own": own} if own else {})
@@ -106,13 +128,17 @@ def split_list(text: str, *, option: str) -> tuple[str, ...]:
     return entries
 
 
-def refuse_precision(value: str | None) -> None:
-    """`--precision` is part of the contract and comes with adaptive rounds."""
-    if value is not None:
-        raise NotAvailableYet("--precision (rounds until the interval is narrow enough)")
+def lock_timeout_s(values: Mapping[str, Any]) -> float | None:
+    """Seconds that --lock-timeout gives; None: wait as long as it takes.
+
+    Raises:
+        InvalidParameter: If it has no unit.
+    """
+    text = values["lock_timeout"]
+    return None if text is None else parse_duration_ns(text, name="--lock-timeout") / 1e9
 
 
-def _whole(text: str) -> int:
+def _whole(text: str, *, option: str, example: str) -> int:
     if not text.isascii() or not text.isdigit():
-        raise InvalidParameter(f"--seeds: {text!r} is no whole number; give such as 1,2,3")
+        raise InvalidParameter(f"{option}: {text!r} is no whole number; give such as {example}")
     return int(text)

@@ -62,9 +62,9 @@ def recommend_command(
 
 def _table(candidates: list[Candidate], limits: Limits) -> Table:
     """Candidates with what the limits are about."""
-    from compressbench.reporting.tables import NONE, format_milliseconds
+    from compressbench.reporting.tables import NONE
     from compressbench.table import Table
-    from compressbench.units import format_mib, format_percent
+    from compressbench.units import format_mib, format_milliseconds, format_percent
 
     rows = []
     for each in candidates:

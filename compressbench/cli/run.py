@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compressbench.cli.options import PATH, data_options, machine_options, plan_options, refuse_precision
+from compressbench.cli.options import PATH, data_options, latency_options, lock_timeout_s, machine_options, plan_options
 from compressbench.errors import BadInput
 
 
@@ -19,11 +19,11 @@ from compressbench.errors import BadInput
 @click.option("--task", help="A task TOML of one's own, instead of --suite and --tasks.")
 @data_options
 @machine_options
+@latency_options
 @click.option("--plan", "plan_file", type=PATH, help="Options from a file; the command line goes before it.")
 @click.option("--out", type=PATH, help="Run folder, new or of the same plan; default reports/<name>.")
 @click.option("--name", help="Name of the run folder under reports/; default <suite>-<hash of the plan>.")
 @click.option("--seeds", help="Seeds, e.g. 1,2,3; default 1.")
-@click.option("--precision", help="Measure until the interval is this narrow, e.g. 2%.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show what would be done, do nothing.")
 @click.option("--fresh", is_flag=True, help="Reuse nothing made or measured for this plan before; delete nothing.")
 @click.option("--allow-weak-teacher", is_flag=True, help="Go on with a teacher no better than the majority class.")
@@ -39,7 +39,7 @@ def run_command(**values: Any) -> int:
     from compressbench.progress import choose_progress
     from compressbench.run_folder import check_folder
 
-    refuse_precision(values["precision"])
+    lock_timeout = lock_timeout_s(values)
     if values["out"] and values["name"]:
         raise BadInput("--out and --name both say where the run goes: give one")
     options = _options(values)
@@ -54,7 +54,7 @@ def run_command(**values: Any) -> int:
     from compressbench.pipeline import run
 
     progress = choose_progress()
-    outcome = run(plan, out=out, progress=progress, fresh=values["fresh"])
+    outcome = run(plan, out=out, progress=progress, fresh=values["fresh"], lock_timeout_s=lock_timeout)
     show_outcome(outcome, progress)
     return outcome.exit_code
 

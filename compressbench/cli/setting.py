@@ -12,7 +12,7 @@ from compressbench.cli.options import own_files, plan_options
 from compressbench.errors import BadInput
 from compressbench.harness.shapes import AnyShape, parse_shape
 from compressbench.options import Options
-from compressbench.plan_parts import check_threads, load_own, resolve_device, select_tasks
+from compressbench.plan_parts import check_concurrency, check_thread_counts, load_own, resolve_device, select_tasks
 from compressbench.progress import Progress, choose_progress
 from compressbench.runtimes.catalog import check_runtime
 from compressbench.tasks.data import TaskData, load_task_data
@@ -27,6 +27,9 @@ class Setting:
     workshop: Workshop
     options: Options
     shapes: tuple[AnyShape, ...]
+    thread_counts: tuple[int, ...]
+    """Of the latencies, the main one first."""
+    concurrency: int
     progress: Progress
 
 
@@ -46,6 +49,8 @@ def open_setting(values: Mapping[str, Any], *, label_names: tuple[str, ...] | No
         workshop=workshop,
         options=options,
         shapes=tuple(dict.fromkeys(parse_shape(text) for text in options.shapes)),
+        thread_counts=check_thread_counts(options.threads),
+        concurrency=check_concurrency(options.concurrency),
         progress=progress,
     )
 
@@ -58,7 +63,7 @@ def open_workshop(options: Options, progress: Progress) -> Workshop:
     """
     return Workshop(
         store=open_store(),
-        threads=check_threads(options.threads),
+        threads=max(check_thread_counts(options.threads)),
         device=resolve_device(options.device),
         progress=progress,
     )

@@ -30,6 +30,7 @@ def measure_latency(
     generations: int = GENERATIONS,
     seed: int = 0,
     lock_timeout_s: float | None = None,
+    wants_more: Callable[[int], bool] | None = None,
 ) -> None:
     """Time every subject in every runtime at every shape in `rounds` rounds over `generations` fresh processes.
 
@@ -47,6 +48,8 @@ def measure_latency(
         generations: Fresh processes per subject, runtime and thread count.
         seed: Of the order of blocks.
         lock_timeout_s: Seconds to wait for another campaign on this machine; None: as long as it takes.
+        wants_more: Asked after these generations, and after each further one, with how many there were; it sees the
+            records that `on_record` took. A further generation has as many rounds as the first.
 
     Raises:
         BadInput: If another campaign still runs after `lock_timeout_s`.
@@ -59,13 +62,22 @@ def measure_latency(
             subjects, shapes=shapes, runtimes=runtimes, threads=threads, rounds=range(rounds), seed=seed, known=known
         )
     )
-    if not total:
+    if not total and (wants_more is None or not wants_more(generations)):
         return
     with open_campaign(
         subjects, shapes=shapes, runtimes=runtimes, threads=threads, session=session, progress=progress, seed=seed,
         lock_timeout_s=lock_timeout_s, on_side_record=on_side_record,
-    ) as campaign, progress.stage("latency", total=total) as advance:  # fmt: skip
-        for generation, part in enumerate(parts):
-            for record in campaign.generation(generation, part, known=known):
-                on_record(record)
-                advance()
+    ) as campaign:  # fmt: skip
+        with progress.stage("latency", total=total) as advance:
+            for generation, part in enumerate(parts):
+                for record in campaign.generation(generation, part, known=known):
+                    on_record(record)
+                    advance()
+        first, number = rounds, generations
+        while wants_more is not None and wants_more(number):
+            further = range(first, first + len(parts[0]))
+            with progress.stage("latency, further rounds", total=len(campaign.blocks(further, known=known))) as advance:
+                for record in campaign.generation(number, further, known=known):
+                    on_record(record)
+                    advance()
+            first, number = further.stop, number + 1

@@ -64,6 +64,8 @@ class Worker:
     opened: dict[str, int] = field(default_factory=dict)
     """What opening the model took: `load_ns`, `start_memory_bytes`."""
     runs: dict[str, int] = field(default_factory=dict)
+    typical_ns: dict[str, float] = field(default_factory=dict)
+    """What a run takes once warm, by shape."""
     unsettled: list[str] = field(default_factory=list)
 
     @classmethod
@@ -110,14 +112,24 @@ class Worker:
         Raises:
             CompressbenchError: If the process died or could not open its model.
         """
-        assert self.process.stdin is not None  # both are pipes
-        assert self.process.stdout is not None
-        try:
+        self.send(request)
+        return self.receive()
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Send one request; a process that has died is told of by `receive`."""
+        assert self.process.stdin is not None  # a pipe
+        with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the answer to the last request.
+
+        Raises:
+            CompressbenchError: If the process died or could not do what it was asked.
+        """
+        assert self.process.stdout is not None  # a pipe
+        line = self.process.stdout.readline()
         if not line:
             code = self.process.wait()
             raise CompressbenchError(
@@ -153,7 +165,7 @@ class Worker:
             least_ns: How long it is to have been steady.
         """
         answer = self.ask({"settle": inputs or shape, "first": list(first), "least_ns": least_ns})
-        typical_ns = float(np.median(answer["samples_ns"][-3:]))
+        self.typical_ns[shape] = typical_ns = float(np.median(answer["samples_ns"][-3:]))
         self.runs[shape] = int(np.clip(BLOCK_NS // max(typical_ns, 1), LEAST_RUNS, MOST_RUNS))
         if not answer["settled"]:
             self.unsettled.append(shape)

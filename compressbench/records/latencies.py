@@ -179,6 +179,27 @@ def latency_index(index: RunIndex) -> LatencyIndex:
     )
 
 
+def widest_interval(index: RunIndex) -> float:
+    """The largest half width among the speedups of all rows over their baselines, as a share of the speedup.
+
+    Of every runtime, shape and thread count; 0 where nothing pairs up.
+    """
+    latencies = latency_index(index)
+    widest = 0.0
+    for cell in index.ordered_cells():
+        baseline = index.baseline_of(cell)
+        if cell.error or baseline is None or baseline.error:
+            continue
+        for place in latencies.places:
+            for threads in (None, *latencies.further_threads(place)):
+                found = latencies.speedup(
+                    baseline.measured_key, cell.measured_key, place, against=place, task=cell.task, threads=threads
+                )
+                if found is not None:
+                    widest = max(widest, (found.high - found.low) / (2 * found.ratio))
+    return widest
+
+
 def _check_samples(record: LatencyRecord) -> None:
     """Refuse a block that holds no durations."""
     if not record.samples_ns or not all(isinstance(value, int) and value > 0 for value in record.samples_ns):

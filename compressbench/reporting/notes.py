@@ -20,7 +20,8 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
         )
     notes.append(
         f"{BASELINE_LABEL}: the fine-tuned teacher, BERT-Base unless another was given, in the same runtime at the "
-        "same shape (batch x tokens). Speedup: median over rounds of the paired ratio of latencies, 95 % interval "
+        "same shape (batch x tokens; task: dev rows one by one, as long as they are). "
+        "Speedup: median over rounds of the paired ratio of latencies, 95 % interval "
         "in brackets."
     )
     if any(_has_the_baselines_graph(row) for row in rows):

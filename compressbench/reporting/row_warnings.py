@@ -86,4 +86,79 @@ class CellFailed:
         return f"failed: {self.error}"
 
 
-RowWarning = OneClassPredicted | TeacherNotAboveChance | ComputesInFp32 | UndefinedAnswers | EarlierSession | CellFailed
+@dataclass(frozen=True, kw_only=True)
+class OtherEnvironment:
+    """Some of the run's latencies were taken on another machine, or with other runtimes."""
+
+    sessions: tuple[int, ...]
+
+    def __str__(self) -> str:
+        which = (
+            f"session {self.sessions[0]} was"
+            if len(self.sessions) == 1
+            else (f"sessions {', '.join(map(str, self.sessions))} were")
+        )
+        return f"{which} measured on another machine or with other runtimes: only the newest one's latencies are shown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusyMachine:
+    """Others used the cores while latency was measured."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return (
+            f"other programs used {format_percent(self.share)} of the cores while latency was measured: "
+            "ratios hold within their intervals, milliseconds are too high; measure again on a quiet machine"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throttled:
+    """The container's quota held the program back."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return (
+            f"the container's CPU quota stopped this program for {format_percent(self.share)} of the time: "
+            "give it as many CPUs as --threads says, or fewer threads"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSteady:
+    """Warming up ended before the runs had come to one level."""
+
+    places: tuple[str, ...]
+    """Runtime and shape each."""
+
+    def __str__(self) -> str:
+        return f"a process had not come to a steady pace when it was first timed: {', '.join(self.places)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotTimed:
+    """A runtime cannot open the model."""
+
+    runtime: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not timed in {self.runtime}: {self.reason}"
+
+
+RowWarning = (
+    OneClassPredicted
+    | TeacherNotAboveChance
+    | ComputesInFp32
+    | UndefinedAnswers
+    | EarlierSession
+    | CellFailed
+    | OtherEnvironment
+    | BusyMachine
+    | Throttled
+    | NotSteady
+    | NotTimed
+)

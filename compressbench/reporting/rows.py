@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from compressbench.records.latencies import BASELINE_RUNTIME, LatencyIndex
+from compressbench.records.latencies import LatencyIndex
 from compressbench.records.run_index import BASELINE, RunIndex
 from compressbench.records.schema import CellRecord
+from compressbench.reporting.latency_rows import latency_part
 from compressbench.reporting.row_warnings import (
     CellFailed,
     ComputesInFp32,
-    EarlierSession,
     OneClassPredicted,
     RowWarning,
     TeacherNotAboveChance,
@@ -38,7 +38,6 @@ from compressbench.scoring import (
     scores_of,
     split_answers,
 )
-from compressbench.stats import Interval
 
 NEARLY_ONE_CLASS = 0.97
 """Share of predictions in one class from which a row is warned about."""
@@ -59,7 +58,7 @@ def row_of(cell: CellRecord, index: RunIndex, latencies: LatencyIndex, folder: P
         "parameters": dict(cell.parameters),
         "artifact": None if cell.error else _artifact(cell, folder),
         **_size_part(cell, baseline, index),
-        **_latency_part(cell, baseline, index, latencies, warnings),
+        **latency_part(cell, baseline, index, latencies, warnings),
         **_score_part(cell, baseline, index, warnings),
         "int8": _int8_part(cell, index, warnings),
         "budget": dict(cell.budget),
@@ -94,52 +93,6 @@ def _size_part(cell: CellRecord, baseline: CellRecord | None, index: RunIndex) -
         "zeros_by_layer": (zeros_by_part(size.layers) or None) if is_sparse else None,
         "flops": size.flops,
     }
-
-
-def _latency_part(
-    cell: CellRecord,
-    baseline: CellRecord | None,
-    index: RunIndex,
-    latencies: LatencyIndex,
-    warnings: list[RowWarning | str],
-) -> Row:
-    part: Row = {"latency": {}, "speedup": {}, "speedup_over_onnxruntime": {}}
-    if cell.error:
-        return part
-    for place in latencies.places:
-        blocks = latencies.find(cell.measured_key, place, task=cell.task)
-        if blocks is None:
-            continue
-        runtime, shape = place
-        latest = latencies.latest_session(place)
-        if blocks.session != latest:
-            warnings.append(EarlierSession(used=blocks.session, latest=latest))
-        shared = None if blocks.measured_key == cell.measured_key else _name_of(blocks.measured_key, index)
-        part["latency"].setdefault(runtime, {})[shape] = {**blocks.summary(), "shared_with": shared}
-        if baseline is None or baseline.error:
-            continue
-        for name, against in (
-            ("speedup", place),
-            ("speedup_over_onnxruntime", (BASELINE_RUNTIME, shape)),
-        ):
-            found = latencies.speedup(baseline.measured_key, cell.measured_key, place, against=against, task=cell.task)
-            if found:
-                part[name].setdefault(runtime, {})[shape] = _interval(found)
-    return part
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"ratio": interval.ratio, "low": interval.low, "high": interval.high}
-
-
-def _name_of(measured_key: str, index: RunIndex) -> str:
-    """``<task>/<method>`` of the cell a model was measured for, the seed added where it tells cells apart."""
-    owners = [each for each in index.ordered_cells() if each.measured_key == measured_key and not each.error]
-    if not owners:
-        return measured_key
-    owner = owners[0]
-    many_seeds = len({each.seed for each in index.cells.values()}) > 1
-    return f"{owner.task}/{owner.method}" + (f" (seed {owner.seed})" if many_seeds else "")
 
 
 def _score_part(

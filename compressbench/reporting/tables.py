@@ -6,8 +6,9 @@ from typing import Any
 
 from compressbench.records.latencies import REAL_LENGTHS
 from compressbench.records.run_index import BASELINE
+from compressbench.reporting.latency_tables import concurrency_tables, loading_note
 from compressbench.table import Table
-from compressbench.units import MIB, format_mib, format_percent, format_points, format_ratio
+from compressbench.units import MIB, format_mib, format_milliseconds, format_percent, format_points, format_ratio
 
 NONE = "–"
 BASELINE_LABEL = "baseline (fp32)"
@@ -43,8 +44,13 @@ def task_blocks(comparison: dict[str, Any]) -> Iterator[TaskBlock]:
         labels = [row_label(row, with_seed=many_seeds) for row in own]
         yield TaskBlock(
             task=task,
-            tables=[*_size_tables(task, own, labels), _score_table(task, own, labels), *_seed_tables(task, own, seeds)],
-            notes=_footnotes(own, labels),
+            tables=[
+                *_latency_tables(task, own, labels),
+                *concurrency_tables(task, own, labels),
+                _score_table(task, own, labels),
+                *_seed_tables(task, own, seeds),
+            ],
+            notes=[*_footnotes(own, labels), *loading_note(own, labels)],
         )
 
 
@@ -81,14 +87,6 @@ def format_interval(interval: dict[str, float] | None) -> str:
         return SAME_GRAPH
     digits = 2 if interval["ratio"] < 10 else 1
     return f"{format_ratio(interval['ratio'])} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
-
-
-def format_milliseconds(duration_ns: float | None) -> str:
-    """``2814.7``, ``12.04``: two digits below 100 ms."""
-    if duration_ns is None:
-        return NONE
-    milliseconds = duration_ns / 1e6
-    return f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:.1f}"
 
 
 def format_budget(budget: dict[str, float]) -> str:
@@ -148,25 +146,52 @@ def _place_name(place: tuple[str, str], *, with_runtime: bool) -> str:
     return f"{place[0]} {place[1]}" if with_runtime else place[1]
 
 
-def _size_tables(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Iterator[Table]:
-    """Size and latency side by side as in the study's table; more places than fit go into further tables."""
+def _latency_tables(task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Iterator[Table]:
+    """Size and latency with the main thread count, then latency with each further one."""
+    yield from _size_tables(task, rows, labels)
+    for count in sorted({count for row in rows for count in row.get("latency_by_threads", {})}, key=int):
+        own = [
+            {
+                **row,
+                "latency": row.get("latency_by_threads", {}).get(count, {}),
+                "speedup": row.get("speedup_by_threads", {}).get(count, {}),
+            }
+            for row in rows
+        ]
+        yield from _size_tables(task, own, labels, threads=count)
+
+
+def _size_tables(
+    task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str], *, threads: str | None = None
+) -> Iterator[Table]:
+    """Size and latency side by side as in the study's table; more places than fit go into further tables.
+
+    Args:
+        task: For the title.
+        rows: Of one task.
+        labels: What each is called.
+        threads: The count these latencies are of; None: the main one, whose first table has the sizes.
+    """
     places = places_of(rows)
     several = len({runtime for runtime, _ in places}) > 1
     for number in range(max(1, -(-len(places) // _PLACES_PER_TABLE))):
         shown = places[number * _PLACES_PER_TABLE : (number + 1) * _PLACES_PER_TABLE]
-        columns = ["Model"] if number else ["Model", "Size (MiB)", "Size (%)", "zstd (MiB)"]
+        with_sizes = number == 0 and threads is None
+        columns = ["Model", "Size (MiB)", "Size (%)", "zstd (MiB)"] if with_sizes else ["Model"]
         for place in shown:
             columns += [f"{_place_name(place, with_runtime=several)} (ms)", "Speedup [95\u00a0%]"]
         lines = []
         for row, label in zip(rows, labels, strict=True):
-            cells = [label] if number else [label, *_size_cells(row)]
+            cells = [label, *_size_cells(row)] if with_sizes else [label]
             for runtime, shape in shown:
                 taken = row["latency"].get(runtime, {}).get(shape)
                 cells.append(format_milliseconds(taken and taken["median_ns"]))
                 ratio = row["speedup"].get(runtime, {}).get(shape)
                 cells.append("1x" if row["chain"] == BASELINE and ratio else format_interval(ratio))
             lines.append(cells)
-        yield Table(title=f"{task}: size and latency", columns=columns, rows=lines)
+        what = "size and latency" if with_sizes else "latency"
+        how = f" with {threads} thread{'' if threads == '1' else 's'}" if threads else ""
+        yield Table(title=f"{task}: {what}{how}", columns=columns, rows=lines)
 
 
 def _size_cells(row: dict[str, Any]) -> list[str]:

@@ -162,9 +162,12 @@ CASES = {
     ),
     "mixed suites": (["--methods", "prune", "--tasks", "CoLA,synthetic-sentiment"], "mixes"),
     "missing plan": (["--plan", "absent.toml"], "there is no such file"),
-    "precision": (["--methods", "prune", "--precision", "2%"], "not available yet"),
+    "precision": (["--methods", "prune", "--precision", "2"], "--precision '2' has no unit"),
+    "lock timeout": (["--methods", "prune", "--lock-timeout", "60"], "--lock-timeout '60' has no unit"),
+    "concurrency": (["--methods", "prune", "--concurrency", "0"], "--concurrency 0: give 2 to 64 processes"),
+    "threads": (["--methods", "prune", "--threads", "1,two"], "--threads: 'two' is no whole number; give such as 2"),
     "runtime": (["--methods", "prune", "--runtimes", "openvno"], "did you mean 'openvino'"),
-    "task shape": (["--methods", "prune", "--shapes", "task"], "not available yet"),
+    "task shape": (["--methods", "prune", "--shapes", "taskx8"], "or task for the dev rows' real lengths"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 
 from compressbench.errors import BadInput, CompressbenchError, InvalidParameter
 from compressbench.harness.campaign import open_campaign
+from compressbench.harness.concurrency import concurrency_key, measure_concurrency
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.latency import measure_latency
 from compressbench.harness.measuring_process import OnTask, Subject
@@ -23,7 +25,14 @@ from compressbench.harness.shapes import Shape, TaskShape, parse_shape
 from compressbench.harness.worker import sample_latency, settle
 from compressbench.prediction import EncodedRows
 from compressbench.progress import Quiet
-from compressbench.records.schema import LatencyRecord, LeftOutRecord, LoadRecord, SideRecord, WorkerRecord
+from compressbench.records.schema import (
+    ConcurrencyRecord,
+    LatencyRecord,
+    LeftOutRecord,
+    LoadRecord,
+    SideRecord,
+    WorkerRecord,
+)
 
 MS = 1_000_000
 
@@ -60,6 +69,8 @@ def worker_processes() -> list[psutil.Process]:
 def _short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressbench.harness.campaign.STEADY_NS", 1_000_000)
     monkeypatch.setattr("compressbench.harness.campaign.STEADY_AGAIN_NS", 1_000_000)
+    monkeypatch.setattr("compressbench.harness.concurrency.LEAST_NS", 20_000_000)
+    monkeypatch.setattr("compressbench.harness.concurrency.MOST_NS", 30_000_000)
 
 
 @pytest.fixture
@@ -181,10 +192,16 @@ def test_settling_ends_soon_after_the_threads_have_spread() -> None:
 
 
 def test_settling_gives_up_after_its_time_and_says_so() -> None:
-    drift_ns = [int(1000 * MS * 0.9**step) for step in range(50)]
+    drift_ns = [int(200 * MS * 0.97**step) for step in range(50)]
     samples_ns, settled = settle(int, max_s=3, clock_ns=clock_of(drift_ns))
     assert not settled
     assert sum(samples_ns[:-1]) < 3000 * MS <= sum(samples_ns)
+
+
+def test_a_model_too_slow_to_judge_counts_as_steady() -> None:
+    samples_ns, settled = settle(int, max_s=3, clock_ns=clock_of([900 * MS, 500 * MS] * 9))
+    assert settled
+    assert samples_ns == [900 * MS, 500 * MS, 900 * MS, 500 * MS, 900 * MS]
 
 
 def test_inputs_stay_inside_the_smallest_vocabulary(subjects: list[Subject]) -> None:
@@ -255,6 +272,42 @@ def test_real_rows_run_for_every_task_of_a_graph_and_pair_between_models(subject
         assert 1_000_000 < each.start_memory_bytes < each.peak_memory_bytes < 1_000_000_000
         assert len(each.cores) == 1
     assert [each.process for each in side if isinstance(each, LoadRecord)] == [0]
+
+
+def test_further_generations_are_taken_as_long_as_the_caller_wants_more(subjects: list[Subject]) -> None:
+    records: list[LatencyRecord] = []
+    asked: list[int] = []
+
+    def wants_more(generations: int) -> bool:
+        asked.append(generations)
+        return generations < 3
+
+    options = {"shapes": [Shape(1, 4)], "rounds": 2, "generations": 1, "wants_more": wants_more}
+    campaign(subjects[:1], records, **options)
+    assert asked == [1, 2, 3]
+    assert [(each.process, each.round) for each in records] == [(0, 0), (0, 1), (1, 2), (1, 3), (2, 4), (2, 5)]
+    rest: list[LatencyRecord] = []
+    campaign(subjects[:1], rest, done=records[:3], **options)
+    assert [(each.process, each.round) for each in rest] == [(1, 3), (2, 4), (2, 5)]
+
+
+def test_processes_side_by_side_share_the_time_and_are_not_measured_twice(subjects: list[Subject]) -> None:
+    rows = real_rows(encoded([3, 5, 7]), task="one", shapes=[TaskShape()])
+    given = [replace(subjects[0], on_tasks=[OnTask(measured_key="key2", rows=rows)])]
+    records: list[ConcurrencyRecord] = []
+    options: dict[str, Any] = {
+        "shapes": [TaskShape()], "runtimes": ["onnxruntime"], "threads": 1, "concurrency": 2, "session": 3,
+        "on_record": records.append, "progress": Quiet(),
+    }  # fmt: skip
+    measure_concurrency(given, known=(), **options)
+    assert worker_processes() == []
+    assert [each.round for each in records] == [0, 1, 2]
+    for each in records:
+        assert (each.session, each.shape, each.task, each.concurrency) == (3, "task", "one", 2)
+        assert each.wall_ns > max(each.samples_ns)
+        assert sum(each.samples_ns) > each.wall_ns / 2  # both worked all the time, but for sending and answering
+    measure_concurrency(given, known={concurrency_key(each) for each in records}, **options)
+    assert len(records) == 3
 
 
 def test_a_runtime_that_cannot_open_a_model_is_left_out_and_said(subjects: list[Subject]) -> None:
