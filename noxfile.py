@@ -29,6 +29,8 @@ def tests(session: nox.Session) -> None:
         "pytest", "-m", "not realdata", "-n", "logical", "--maxprocesses", "8", "--benchmark-disable", *session.posargs,
         env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
+    if not session.posargs:  # each once and untimed, so that benchmarks keep running
+        session.run("pytest", "benchmarks", "--benchmark-disable", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
