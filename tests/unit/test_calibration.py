@@ -18,7 +18,7 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from compressbench.errors import InvalidParameter
-from compressbench.methods.quantize import calibration
+from compressbench.methods.quantize import calibration, observing
 from compressbench.methods.quantize.calibration import Rule, TensorRange, measure_ranges
 from compressbench.methods.quantize.saturation import saturation_table, saturation_warnings
 from compressbench.methods.quantize.sources import activations
@@ -128,7 +128,7 @@ def librarys_ranges(
     path: Path, encoded: EncodedRows, *, workplace: Path, seed: int, method: CalibrationMethod, **options: Any
 ) -> dict[str, tuple[float, float]]:
     """What ONNX Runtime's calibrator makes of the same batches in the same order."""
-    batches = list(batches_by_length(encoded.lengths, batch_size=calibration.BATCH_SIZE))
+    batches = list(batches_by_length(encoded.lengths, batch_size=observing.BATCH_SIZE))
     order = np.random.default_rng(seed).permutation(len(batches))
     with contextlib.redirect_stdout(io.StringIO()):
         calibrator = create_calibrator(
@@ -210,7 +210,7 @@ def test_an_output_has_a_line_of_its_own(fp32_path: Path) -> None:
 def test_memory_does_not_grow_with_the_rows(
     rule: Rule, fp32_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(observing, "IN_MEMORY_BYTES", 0)
     model = read_model(fp32_path)
     tensors = activations(model, outputs=False)
     peaks = []

@@ -15,7 +15,7 @@ from compressbench.errors import BadInput
 from compressbench.foreign_source import open_source
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context
-from compressbench.methods.quantize import calibration
+from compressbench.methods.quantize import observing
 from compressbench.methods.quantize.sources import clamp_mask, read_fp32
 from compressbench.models import onnx_graph
 from compressbench.models.onnx_export import MASKED
@@ -214,7 +214,7 @@ def test_models_that_one_file_cannot_hold(
 ) -> None:
     path = make_onnx_folder(tmp_path / "theirs", tokenizer=tiny_tokenizer_folder, external=True)
     monkeypatch.setattr(onnx_graph, "ONE_FILE_BYTES", 0)  # as if each were over 2 GiB
-    monkeypatch.setattr(calibration, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(observing, "IN_MEMORY_BYTES", 0)
     source = as_artifact(path.parent, format="onnx-fp32")
     for spelled in ("quant-qdq:nodes_to_exclude=embeddings", "quant-dynamic"):
         context = context_of(tmp_path / spelled.split(":")[0])

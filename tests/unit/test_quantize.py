@@ -23,7 +23,7 @@ from compressbench.harness.shapes import Shape
 from compressbench.harness.weights import weights_of
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context, Method
-from compressbench.methods.quantize import calibration
+from compressbench.methods.quantize import observing
 from compressbench.methods.quantize.calibration import activation_ranges, draw_rows
 from compressbench.methods.quantize.rewriting import quantized_model
 from compressbench.methods.quantize.sources import activations
@@ -204,7 +204,7 @@ def test_ranges_are_the_extremes_over_all_rows_padding_included(
         draw_tiny_rows(count=21, seed=2), tokenizer_path=fp32_folder / "tokenizer.json", max_length=32
     )
     before = model.SerializeToString(deterministic=True)
-    monkeypatch.setattr(calibration, "IN_MEMORY_BYTES", 2**31 if in_memory else 0)
+    monkeypatch.setattr(observing, "IN_MEMORY_BYTES", 2**31 if in_memory else 0)
     found = activation_ranges(model, encoded, tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet())
     assert bool(list(tmp_path.iterdir())) is not in_memory
     assert model.SerializeToString(deterministic=True) == before

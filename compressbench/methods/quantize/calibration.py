@@ -4,17 +4,16 @@ The graph itself takes each tensor's extremes, so a batch hands back two numbers
 rows a second time and count values into histograms, whose bounds are known by then.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compressbench.errors import InvalidParameter
+from compressbench.methods.quantize.observing import observe
 from compressbench.methods.quantize.ranges import CalibrateMethod
-from compressbench.models.onnx_graph import weight_bytes, write_model
 from compressbench.numerics.histogram_ranges import (
     BINS,
     Histogram,
@@ -23,19 +22,15 @@ from compressbench.numerics.histogram_ranges import (
     entropy_range,
     percentile_range,
 )
-from compressbench.prediction import EncodedRows, batches_by_length
+from compressbench.prediction import EncodedRows
 from compressbench.progress import Progress
 from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from onnxruntime import InferenceSession
 
-BATCH_SIZE = 8
 ROWS_AT_ONCE = 4
 """Rows whose activations are held at one time: 130 MiB of BERT-Base's at 128 tokens."""
-IN_MEMORY_BYTES = 64 * 1024**2
-"""A larger model is handed to ONNX Runtime as a file: in memory there would be one copy of it more."""
 Ranges = dict[str, tuple[float, float]]
 
 
@@ -132,36 +127,33 @@ def measure_ranges(
         progress: Told of each row.
         seed: Draws the order of the batches, which a moving average depends on.
     """
-    batches = list(batches_by_length(encoded.lengths, batch_size=BATCH_SIZE))
-    batches = [batches[place] for place in np.random.default_rng(seed).permutation(len(batches))]
-    seen, averaged = _extremes(rule, model, encoded, batches, tensors, threads, workplace, progress)
+    where: Any = {"threads": threads, "workplace": workplace, "progress": progress, "seed": seed}
+    seen, averaged = _extremes(model, encoded, tensors, averaging_constant=rule.averaging_constant, **where)
     chosen = averaged if rule.moving_average else seen
     if rule.calibrate_method == "distribution":
         top = np.abs(seen).max(axis=1)
         chosen = np.stack([-top, top], axis=1)
     bounds = {name: (float(low), float(high)) for name, (low, high) in zip(tensors, seen, strict=True)}
-    if not rule.clips:
-        return {
-            name: TensorRange(low=float(low), high=float(high), seen_low=bounds[name][0], seen_high=bounds[name][1])
-            for name, (low, high) in zip(tensors, chosen, strict=True)
-        }
-    histograms = _histograms(model, encoded, batches, bounds, threads, workplace, progress)
-    made = {}
-    for name, averages in zip(tensors, chosen, strict=True):
-        low, high = _chosen_range(rule, histograms[name], bounds[name], averages)
-        share = clipped_share(histograms[name], low=min(low, 0.0), high=max(high, 0.0))  # a grid always holds zero
-        made[name] = TensorRange(
-            low=low, high=high, seen_low=bounds[name][0], seen_high=bounds[name][1], clipped_share=share
+    ranges = {name: (float(low), float(high)) for name, (low, high) in zip(tensors, chosen, strict=True)}
+    shares = dict.fromkeys(tensors, 0.0)
+    if rule.clips:
+        for name, histogram in _histograms(model, encoded, bounds, **where).items():
+            low, high = ranges[name] = _clipping_range(rule, histogram, bounds[name], averages=ranges[name])
+            shares[name] = clipped_share(histogram, low=min(low, 0.0), high=max(high, 0.0))  # a grid always holds zero
+    return {
+        name: TensorRange(
+            low=low, high=high, seen_low=bounds[name][0], seen_high=bounds[name][1], clipped_share=shares[name]
         )
-    return made
+        for name, (low, high) in ranges.items()
+    }
 
 
-def _chosen_range(
-    rule: Rule, histogram: Histogram, bounds: tuple[float, float], averages: np.ndarray
+def _clipping_range(
+    rule: Rule, histogram: Histogram, bounds: tuple[float, float], *, averages: tuple[float, float]
 ) -> tuple[float, float]:
     """The range by a rule that clips, never wider than what was seen."""
     if rule.moving_average:
-        return float(averages[0]), float(averages[1])
+        return averages
     if rule.calibrate_method == "entropy":
         low, high = entropy_range(histogram)
     else:
@@ -170,97 +162,41 @@ def _chosen_range(
 
 
 def _extremes(
-    rule: Rule,
-    model: "ModelProto",
-    encoded: EncodedRows,
-    batches: Sequence[np.ndarray],
-    tensors: Sequence[str],
-    threads: int,
-    workplace: Path,
-    progress: Progress,
+    model: "ModelProto", encoded: EncodedRows, tensors: Sequence[str], *, averaging_constant: float, **where: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest values [tensors, 2] over all batches, and their moving averages."""
+    from onnx import helper
+
+    names = [(f"ReduceMin_{place}", f"ReduceMax_{place}") for place in range(len(tensors))]
+    nodes = [
+        helper.make_node(output.split("_")[0], [tensor], [output], name=output, keepdims=0)
+        for tensor, pair in zip(tensors, names, strict=True)
+        for output in pair
+    ]
+    outputs = [output for pair in names for output in pair]
     seen = np.tile(np.array([np.inf, -np.inf], dtype=np.float32), (len(tensors), 1))
-    averaged = np.empty((0, 2), dtype=np.float32)
-    with (
-        _more_outputs(model, tensors, extremes=True),
-        progress.stage("calibrate", total=len(encoded)) as advance,
-    ):
-        session = _session(model, threads=threads, workplace=workplace)
-        outputs = [each.name for each in session.get_outputs()][-2 * len(tensors) :]
-        for indices in batches:
-            found = np.array(_run(session, outputs, encoded.batch(indices)), dtype=np.float32).reshape(-1, 2)
-            seen = np.stack([np.minimum(seen[:, 0], found[:, 0]), np.maximum(seen[:, 1], found[:, 1])], axis=1)
-            averaged = averaged + rule.averaging_constant * (found - averaged) if len(averaged) else found
-            advance(len(indices))
-    return seen, averaged
+    averaged: np.ndarray | None = None
+    for values in observe(model, encoded, nodes=nodes, constants={}, outputs=outputs, stage="calibrate", **where):
+        found = np.array(values, dtype=np.float32).reshape(-1, 2)
+        seen = np.stack([np.minimum(seen[:, 0], found[:, 0]), np.maximum(seen[:, 1], found[:, 1])], axis=1)
+        averaged = found if averaged is None else averaged + averaging_constant * (found - averaged)
+    return seen, seen if averaged is None else averaged
 
 
-def _histograms(
-    model: "ModelProto",
-    encoded: EncodedRows,
-    batches: Sequence[np.ndarray],
-    bounds: Ranges,
-    threads: int,
-    workplace: Path,
-    progress: Progress,
-) -> dict[str, Histogram]:
+def _histograms(model: "ModelProto", encoded: EncodedRows, bounds: Ranges, **where: Any) -> dict[str, Histogram]:
     """Histograms over all rows, a few rows' activations in memory at a time."""
     tops = {name: max(abs(low), abs(high)) or 1.0 for name, (low, high) in bounds.items()}
     counts = {name: np.zeros(BINS, dtype=np.int64) for name in bounds}
-    with (
-        _more_outputs(model, list(bounds), extremes=False),
-        progress.stage("calibrate, histograms", total=len(encoded)) as advance,
+    for values in observe(
+        model,
+        encoded,
+        nodes=[],
+        constants={},
+        outputs=list(bounds),
+        stage="calibrate, histograms",
+        rows_at_once=ROWS_AT_ONCE,
+        **where,
     ):
-        session = _session(model, threads=threads, workplace=workplace)
-        for indices in batches:
-            arrays = encoded.batch(indices)
-            for start in range(0, len(indices), ROWS_AT_ONCE):
-                part = {name: values[start : start + ROWS_AT_ONCE] for name, values in arrays.items()}
-                for name, values in zip(bounds, _run(session, list(bounds), part), strict=True):
-                    add_values(counts[name], values, top=tops[name])
-            advance(len(indices))
+        for name, array in zip(bounds, values, strict=True):
+            add_values(counts[name], array, top=tops[name])
     return {name: Histogram(counts[name], tops[name]) for name in bounds}
-
-
-def _run(session: "InferenceSession", outputs: list[str], arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    found: list[np.ndarray] = session.run(outputs, {each.name: arrays[each.name] for each in session.get_inputs()})
-    return found
-
-
-def _session(model: "ModelProto", *, threads: int, workplace: Path) -> "InferenceSession":
-    """A session of the model as it is."""
-    from onnxruntime import InferenceSession
-
-    from compressbench.runtimes.onnxruntime import session_options
-
-    if weight_bytes(model) < IN_MEMORY_BYTES:
-        content: bytes | str = model.SerializeToString()
-    else:
-        write_model(model, workplace / "calibration.onnx")
-        content = str(workplace / "calibration.onnx")
-    return InferenceSession(content, session_options(threads=threads), providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _more_outputs(model: "ModelProto", tensors: Sequence[str], *, extremes: bool) -> Iterator[None]:
-    """The model with more outputs: each tensor's smallest and largest value, or the tensors themselves."""
-    from onnx import TensorProto, helper
-
-    graph = model.graph
-    node_count, output_count = len(graph.node), len(graph.output)
-    there = {each.name for each in graph.output}
-    for place, name in enumerate(tensors):
-        if not extremes:
-            if name not in there:
-                graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-            continue
-        for kind in ("ReduceMin", "ReduceMax"):
-            output = f"{kind}_{place}"
-            graph.node.append(helper.make_node(kind, [name], [output], name=output, keepdims=0))
-            graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    try:
-        yield
-    finally:
-        del graph.node[node_count:]
-        del graph.output[output_count:]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressbench.models.onnx_graph import ONE_FILE_BYTES, to_tensor, weight_bytes, write_model
+from compressbench.models.onnx_graph import to_tensor, weight_bytes, write_model
 from compressbench.prediction import EncodedRows, batches_by_length
 from compressbench.progress import Progress
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 BATCH_SIZE = 8
+IN_MEMORY_BYTES = 64 * 1024**2
+"""A larger model is handed to ONNX Runtime as a file: in memory there would be one copy of it more."""
 
 
 def observe(
@@ -32,8 +34,10 @@ def observe(
     progress: Progress,
     stage: str,
     unpadded: bool = False,
+    seed: int | None = None,
+    rows_at_once: int = BATCH_SIZE,
 ) -> Iterator[list[np.ndarray]]:
-    """Values of `outputs`, float32, for one batch of rows after the other, longest rows first.
+    """Values of `outputs`, float32, for one batch of rows after the other.
 
     Args:
         model: fp32; the same afterwards.
@@ -42,20 +46,27 @@ def observe(
         constants: Initializers that they read.
         outputs: Float tensors, of the graph or of `nodes`.
         threads: For ONNX Runtime.
-        workplace: A folder for a model that protobuf cannot hold in one piece.
+        workplace: A folder for a model that is not handed over in memory.
         progress: Told of each row.
         stage: What the work is called there.
         unpadded: Whether a batch holds rows of one length only, so that no statistic counts padding.
+        seed: Draws the order of the batches; None: longest rows first.
+        rows_at_once: Rows of a batch that run at one time, padded as the whole batch is; fewer take less memory.
     """
     session = _session_with(
         model, nodes=nodes, constants=constants, outputs=outputs, threads=threads, workplace=workplace
     )
     inputs = [each.name for each in session.get_inputs()]
+    batches = list(batches_by_length(encoded.lengths, batch_size=BATCH_SIZE))
+    if seed is not None:
+        batches = [batches[place] for place in np.random.default_rng(seed).permutation(len(batches))]
     with progress.stage(stage, total=len(encoded)) as advance:
-        for alike in batches_by_length(encoded.lengths, batch_size=BATCH_SIZE):
+        for alike in batches:
             for indices in _of_one_length(encoded, alike) if unpadded else [alike]:
                 arrays = encoded.batch(indices)
-                yield session.run(list(outputs), {name: arrays[name] for name in inputs})
+                for start in range(0, len(indices), rows_at_once):
+                    part = {name: arrays[name][start : start + rows_at_once] for name in inputs}
+                    yield session.run(list(outputs), part)
                 advance(len(indices))
 
 
@@ -83,9 +94,12 @@ def _session_with(
     counts = len(graph.node), len(graph.initializer), len(graph.output)
     graph.node.extend(nodes)
     graph.initializer.extend(to_tensor(values, name) for name, values in constants.items())
-    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs)
+    there = {each.name for each in graph.output}
+    graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name not in there
+    )
     try:
-        if weight_bytes(model) < ONE_FILE_BYTES:
+        if weight_bytes(model) < IN_MEMORY_BYTES:
             content: bytes | str = model.SerializeToString()
         else:
             write_model(model, workplace / "observed.onnx")
