@@ -16,7 +16,7 @@ class Check:
     metric: str
     """One of `thresholds.METRICS`."""
     label: str
-    """What it is called in a table: ``latency 1x128``, ``accuracy dev``."""
+    """What it is called in a table: ``latency 1x128``, ``Accuracy dev``."""
     place: str
     """Runtime, shape and threads of a latency, split and metric of a score; empty for sizes."""
     verdict: Verdict

@@ -11,10 +11,10 @@ from compressbench.gate.snapshot import RowKey, Snapshot
 from compressbench.gate.thresholds import Thresholds
 from compressbench.scoring import Answers, check_same_rows, primary_score, score_difference
 from compressbench.stats import holm, wilson_interval
+from compressbench.tasks.scores import metric_name
 
 SIGNIFICANCE = 0.05
 """Of a call's score tests together, two-sided."""
-_METRIC_NAMES = {"matthews_correlation": "MCC", "spearmanr": "Spearman"}
 TOLERANCE = 1e-9
 """Sums of floats round; a drop of exactly the threshold is no more than it."""
 
@@ -100,7 +100,7 @@ def score_checks(pairs: Sequence[Pair], metrics: Mapping[str, str], *, threshold
                 Check(
                     row=pair.key,
                     metric="score",
-                    label=f"{_METRIC_NAMES.get(metric, metric)} {split}",
+                    label=f"{metric_name(metric)} {split}",
                     place=f"{metric} on {split}",
                     verdict="pass",
                     baseline=scores[0],

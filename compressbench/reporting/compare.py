@@ -13,12 +13,12 @@ from compressbench.reporting.tables import (
     NONE,
     format_interval,
     format_p_value,
-    metric_name,
     row_label,
 )
 from compressbench.scoring import primary_score, score_difference, split_answers
 from compressbench.stats import holm, unpaired_ratio_interval
 from compressbench.table import Table, bullets, print_notes, print_table, table_markdown
+from compressbench.tasks.scores import metric_name
 from compressbench.units import format_points, format_ratio
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from compressbench.records.schema import CurveRecord
 from compressbench.reporting.svg import GREY, line, log_ticks, polyline, svg, text
-from compressbench.reporting.tables import metric_name
+from compressbench.tasks.scores import metric_name
 
 WIDTH, HEIGHT = 400, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 52, 30

@@ -8,7 +8,8 @@ from typing import Any
 
 from compressbench.records.run_index import BASELINE
 from compressbench.reporting.svg import GREY, line, log_ticks, svg, text
-from compressbench.reporting.tables import metric_name, places_of, row_label
+from compressbench.reporting.tables import places_of, row_label
+from compressbench.tasks.scores import metric_name
 from compressbench.units import MIB
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 430, 300

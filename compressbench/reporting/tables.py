@@ -8,20 +8,13 @@ from compressbench.records.latencies import REAL_LENGTHS
 from compressbench.records.run_index import BASELINE
 from compressbench.reporting.latency_tables import concurrency_tables, loading_note
 from compressbench.table import Table
+from compressbench.tasks.scores import metric_name
 from compressbench.units import MIB, format_mib, format_milliseconds, format_percent, format_points, format_ratio
 
 NONE = "–"
 BASELINE_LABEL = "baseline (fp32)"
 SAME_GRAPH = "same graph"
 _PLACES_PER_TABLE = 2
-_METRIC_NAMES = {
-    "matthews_correlation": "MCC",
-    "accuracy": "Accuracy",
-    "accuracy_mismatched": "Acc. mm",
-    "f1": "F1",
-    "pearson": "Pearson",
-    "spearmanr": "Spearman",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +65,6 @@ def shape_order(shape: str) -> tuple[bool, int, int]:
     batch, _, tokens = shape.rpartition("x")
     is_real = tokens == REAL_LENGTHS
     return is_real, int(batch or 1), 0 if is_real else int(tokens)
-
-
-def metric_name(metric: str) -> str:
-    """A metric's name as tables print it."""
-    return _METRIC_NAMES.get(metric, metric)
 
 
 def format_interval(interval: dict[str, float] | None) -> str:

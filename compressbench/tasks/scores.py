@@ -114,6 +114,19 @@ METRICS: Mapping[str, Callable[..., float]] = MappingProxyType(
 """Every metric by evaluate's key: functions of predictions and references."""
 
 REGRESSION_METRICS = ("spearmanr", "pearson")
+_METRIC_NAMES = {
+    "matthews_correlation": "MCC",
+    "accuracy": "Accuracy",
+    "accuracy_mismatched": "Acc. mm",
+    "f1": "F1",
+    "pearson": "Pearson",
+    "spearmanr": "Spearman",
+}
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name as tables print it."""
+    return _METRIC_NAMES.get(metric, metric)
 
 
 def score_predictions(

@@ -64,7 +64,7 @@ def test_a_model_that_learned_nothing_is_a_regression(
 ) -> None:
     assert main([*LIVE, *place, str(tiny_teacher), str(tiny_classifier)]) == 1
     found = checks()
-    assert found["accuracy dev"]["verdict"] == "regression"
+    assert found["Accuracy dev"]["verdict"] == "regression"
     assert found["size"]["verdict"] == "pass"
     assert "gate: regression" in capsys.readouterr().out
 

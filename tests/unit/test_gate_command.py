@@ -14,7 +14,7 @@ import pytest
 
 from compressbench.__main__ import main
 from compressbench.records.log import RecordLog
-from compressbench.records.schema import CellRecord, Int8Record, LatencyRecord, QualityRecord, Record
+from compressbench.records.schema import CellRecord, Int8Record, LatencyRecord, QualityRecord, Record, SizeRecord
 from tests.unit.gate_runs import MACHINE, larger, of_quantized, slower, worse, write_run
 
 Call = Callable[..., tuple[int, str, str]]
@@ -61,9 +61,9 @@ def test_a_run_passes_against_itself(call: Call) -> None:
         (slower(0.5), 0, "latency 8x128", "pass"),
         (larger(1.02), 1, "size", "regression"),
         (larger(1.009), 0, "size", "pass"),
-        (worse(to_wrong=30), 1, "accuracy dev", "regression"),
-        (worse(to_wrong=12, to_right=6), 3, "accuracy dev", "inconclusive"),
-        (worse(to_wrong=4), 0, "accuracy dev", "pass"),
+        (worse(to_wrong=30), 1, "Accuracy dev", "regression"),
+        (worse(to_wrong=12, to_right=6), 3, "Accuracy dev", "inconclusive"),
+        (worse(to_wrong=4), 0, "Accuracy dev", "pass"),
         (worse(to_wrong=0, to_right=40), 1, "agreement dev", "regression"),
         (worse(to_wrong=11, to_right=11), 3, "agreement dev", "inconclusive"),
     ],
@@ -247,9 +247,30 @@ def without_large(record: Record) -> Record:
     return replace(record, shape="4x128") if is_it else record
 
 
+def without_size(record: Record) -> Record:
+    """The quantized model's size, as of another model."""
+    is_it = isinstance(record, SizeRecord) and of_quantized(record)
+    return replace(record, measured_key="another") if is_it else record
+
+
+def without_answers(record: Record) -> Record:
+    is_it = isinstance(record, QualityRecord) and of_quantized(record)
+    return replace(record, measured_key="another") if is_it else record
+
+
+def other_int8_shape(record: Record) -> Record:
+    return replace(record, shape="8x128") if isinstance(record, Int8Record) else record
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (without_size, "the current side has no size of MRPC/quant-qdq (seed 1): finish its run"),
+        (without_answers, "the current side has no answers of MRPC/quant-qdq (seed 1) on dev: finish its run"),
+        (
+            other_int8_shape,
+            "no INT8 share of MRPC/quant-qdq (seed 1) at 1x128 in onnxruntime: give both sides the same",
+        ),
         (emptied, "holds no positive durations: measure it again"),
         (undefined, "holds no positive durations: measure it again"),
         (nan_answers, "b: MRPC/quant-qdq answers NaN or infinity on 1 of 400 rows of dev"),
@@ -270,6 +291,37 @@ def test_another_task_is_refused(call: Call) -> None:
     code, _, error = call("a", "b")
     assert code == 2
     assert "the baseline a is of MRPC and b of CoLA: no row is of the same task" in error
+
+
+def all_failed(record: Record) -> Record:
+    return replace(record, error="no memory", measured_key="") if isinstance(record, CellRecord) else record
+
+
+def test_a_baseline_in_which_everything_failed_is_refused(call: Call) -> None:
+    write_run(Path("b"), change=all_failed)
+    assert "b holds no row that was made: choose another baseline" in call("b", "a")[2]
+
+
+def test_a_run_without_a_row_is_refused(call: Call) -> None:
+    lines = Path("a/records.jsonl").read_text().splitlines()
+    Path("a/records.jsonl").write_text(lines[0] + "\n")
+    assert "a holds no row: the run was stopped before its first model; run the plan again" in call("a", "a")[2]
+
+
+def test_a_line_that_was_cut_short_is_named_and_the_rest_is_used(call: Call) -> None:
+    write_run(Path("b"))
+    with Path("b/records.jsonl").open("a") as stream:
+        stream.write('{"schema_version": 2, "kind": "lat')
+    code, output, _ = call("a", "b")
+    assert code == 0
+    assert "is cut short, because writing it was interrupted; the other records are used" in unfolded(output)
+
+
+def test_a_folder_for_reports_that_cannot_be_written_is_refused(call: Call) -> None:
+    Path("out/gate.json").mkdir(parents=True)
+    code, output, error = call("a", "a", "--to", "out")
+    assert (code, output) == (2, "")
+    assert "--to out cannot be written (Is a directory): give a folder" in error
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> None:
