@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
-from compressbench.reporting.svg import GREY, line, log_ticks, svg, text
+from compressbench.reporting.svg import GREY, line, log_ticks, polyline, svg, text
 from compressbench.reporting.tables import places_of, row_label
 from compressbench.tasks.scores import metric_name
 from compressbench.units import MIB
@@ -49,7 +49,10 @@ def comparison_plots(comparison: dict[str, Any]) -> dict[str, str]:
 
 
 def scatter(panels: Sequence[Panel]) -> str:
-    """Small multiples, one per task: latency on a logarithmic axis, score upwards; up and left is better."""
+    """Small multiples, one per task: latency on a logarithmic axis, score upwards; up and left is better.
+
+    A line joins the points that no other beats in both.
+    """
     columns = min(_COLUMNS, len(panels))
     width, height = columns * _PANEL_WIDTH, -(-len(panels) // columns) * _PANEL_HEIGHT
     parts = []
@@ -137,6 +140,8 @@ def _panel(panel: Panel) -> Iterator[str]:
         score = low + (high - low) * step / 4
         yield line(_LEFT, down(score), right, down(score))
         yield text(_LEFT - 6, down(score) + 4, f"{score:.0f}", anchor="end", colour=GREY)
+    if len(front := pareto_front(panel.points)) > 1:
+        yield polyline([(across(point.latency_ms), down(point.score)) for point in front], colour=_LIGHT)
     last = -math.inf
     for point in sorted(panel.points, key=lambda each: -each.score):
         x, y = across(point.latency_ms), down(point.score)
@@ -145,6 +150,15 @@ def _panel(panel: Panel) -> Iterator[str]:
         last = height = max(y + 4, last + 12)  # from the top down, so that labels do not overlap
         to_left = x > (_LEFT + right) / 2
         yield text(x - 8 if to_left else x + 8, height, _short(point.label), anchor="end" if to_left else "start")
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats in both latency and score, fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda each: (each.latency_ms, -each.score)):
+        if not front or point.score > front[-1].score:
+            front.append(point)
+    return front
 
 
 def _log_range(values: Sequence[float]) -> tuple[float, float]:
@@ -158,4 +172,5 @@ def _score_range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 34 else f"{label[:33]}…"
+    """At most 34 letters; beginning and end stay, for chains often differ in their last method alone."""
+    return label if len(label) <= 34 else f"{label[:16]}…{label[-17:]}"

@@ -5,7 +5,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch.nn import functional
@@ -44,6 +46,14 @@ def model(tiny_classifier: Path) -> BertForSequenceClassification:
 def logits(model: BertForSequenceClassification) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = model(**INPUTS).logits
+    return found
+
+
+def logits_of(onnx_path: Path) -> np.ndarray:
+    session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
+    feeds = {name: each.numpy() for name, each in INPUTS.items()}
+    feeds["token_type_ids"] = np.zeros_like(feeds["input_ids"])
+    found: np.ndarray = session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})[0]
     return found
 
 
@@ -161,7 +171,7 @@ def test_without_heads_a_plain_hugging_face_folder_comes_out(
 
 
 def test_with_heads_an_onnx_model_comes_out_that_answers_as_pytorch_does(
-    tiny_teacher: Path, as_artifact: Callable[..., Artifact], tiny_context: Context
+    tiny_teacher: Path, as_artifact: Callable[..., Artifact], tiny_context: Context, tmp_path: Path
 ) -> None:
     method = Prune(**FAST, structured="heads-0.5-ffn-0.5")
     assert method.makes == "onnx-fp32"
@@ -175,6 +185,16 @@ def test_with_heads_an_onnx_model_comes_out_that_answers_as_pytorch_does(
     config = json.loads((tiny_context.to / "config.json").read_text())
     assert (config["num_attention_heads"], config["attention_head_size"]) == (1, 16)
     assert config["id2label"] == {"0": "bad", "1": "good"}
+    quantized = tmp_path / "quantized"
+    quantized.mkdir()
+    (quantize,) = parse_chain("quant-qdq:calibration_rows=32")
+    geometry = made.geometry
+    quantize.resolved(task=tiny_context.task).compress(
+        as_artifact(tiny_context.to, format="onnx-fp32", geometry=geometry),
+        dataclasses.replace(tiny_context, to=quantized),
+    )
+    answers = [logits_of(folder / ONNX_NAME) for folder in (tiny_context.to, quantized)]
+    assert np.abs(answers[0] - answers[1]).max() < 0.2 * np.abs(answers[0]).max()
 
 
 @pytest.mark.parametrize(
