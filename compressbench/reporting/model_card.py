@@ -116,7 +116,10 @@ def _what_it_is(manifest: Manifest) -> str:
     else:
         sentences.append("An encoder without a head." if _is_encoder(manifest) else "One output: a real number.")
     if manifest.target:
-        sentences.append(f"Its INT8 arithmetic was chosen for {manifest.target}; on other CPUs scores may differ.")
+        where = "weights in 7 bits give the same INT8 sums on every CPU"
+        if not manifest.parameters.get("reduce_range"):
+            where = "on CPUs that add INT8 products in 16 bits scores may differ"
+        sentences.append(f"Its INT8 arithmetic was chosen for {manifest.target}; {where}.")
     return "\n".join(sentences)
 
 

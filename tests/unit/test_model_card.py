@@ -45,6 +45,15 @@ def test_the_hub_reads_the_front_matter(tmp_path: Path) -> None:
     assert results["f1"].dataset_split == "validation"
 
 
+def test_a_card_says_on_which_cpus_its_sums_are_right(tmp_path: Path) -> None:
+    sentences = {
+        reduce_range: parsed(replace(MANIFEST, target="avx2", parameters={"reduce_range": reduce_range}), tmp_path).text
+        for reduce_range in (True, False)
+    }
+    assert "chosen for avx2; weights in 7 bits give the same INT8 sums on every CPU." in sentences[True]
+    assert "chosen for avx2; on CPUs that add INT8 products in 16 bits scores may differ." in sentences[False]
+
+
 def test_without_scores_there_is_no_model_index(tmp_path: Path) -> None:
     card = parsed(MANIFEST, tmp_path)
     assert "model-index" not in card.data.to_dict()

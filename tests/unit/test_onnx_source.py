@@ -24,6 +24,7 @@ from compressbench.models.onnx_source import read_source
 from compressbench.prediction import encode_rows, predict
 from compressbench.progress import Quiet
 from compressbench.runtimes.onnxruntime import open_model
+from compressbench.targets import native_target
 from compressbench.tasks.data import TaskData
 from compressbench.tasks.task import Task
 from compressbench.workshop import Workshop
@@ -203,6 +204,26 @@ def test_variants_share_their_ranges_and_another_seed_or_rule_does_not(
     assert ranges_after("quant-qdq:calibrate_method=percentile", seed=1) == 3
     assert ranges_after("quant-qop", seed=1) == 4  # outputs too
     assert ranges_after("quant-dynamic", seed=1) == 4
+
+
+def test_the_resolved_target_is_in_key_manifest_and_card(
+    tmp_path: Path, tiny_tokenizer_folder: Path, tiny_task: Task, workshop: Workshop
+) -> None:
+    path = make_onnx_folder(tmp_path / "theirs", tokenizer=tiny_tokenizer_folder)
+    source = open_source(str(path), task=tiny_task, workshop=workshop, offline=True, needed_by="quant-qdq")
+    names: tuple[str, ...] = ("native", native_target(), "portable", "avx512_vnni")
+    made = {
+        name: workshop.chain(
+            parse_chain(f"quant-dynamic:target={name}"), data_of(tiny_task), source=source, teacher=source, seed=1
+        )
+        for name in names
+    }
+    assert made["native"].key == made[native_target()].key
+    assert len({each.key for each in made.values()}) == len(set(names)) - 1
+    for name, each in made.items():
+        resolved = native_target() if name == "native" else name
+        assert each.manifest.target == each.manifest.parameters["target"] == resolved
+        assert f"chosen for {resolved}" in (each.path / "README.md").read_text()
 
 
 def test_models_that_one_file_cannot_hold(
