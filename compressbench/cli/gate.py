@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compressbench.cli.options import PATH, data_options, machine_options, split_list
+from compressbench.cli.options import PATH, data_options, lock_timeout_s, machine_options, split_list
 from compressbench.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
@@ -158,11 +158,9 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
     from compressbench.records.run_folder import ENVIRONMENT_NAME
     from compressbench.units import parse_duration_ns
 
-    seconds = {
-        name: parse_duration_ns(values[name], name=f"--{name.replace('_', '-')}") / 1e9
-        for name in ("budget", "lock_timeout")
-        if values[name] is not None
-    }
+    lock_timeout = lock_timeout_s(values)
+    budget = values["budget"]
+    budget_s = None if budget is None else parse_duration_ns(budget, name="--budget") / 1e9
     setting = open_setting(values | {"shapes": values["shapes"] or SHAPES})
     models = [
         open_measurable(
@@ -177,7 +175,7 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
     ]
     for split in setting.data.task.dev_splits:
         setting.data.rows(split)
-    environment = describe_environment(threads=setting.workshop.threads)
+    environment = describe_environment(threads=setting.thread_counts[0])
     log = None
     if values["to"] is not None:
         values["to"].mkdir(parents=True, exist_ok=True)
@@ -202,8 +200,8 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
         ),
         environment=environment,
         threshold=settings.thresholds.latency,
-        budget_s=seconds.get("budget"),
-        lock_timeout_s=seconds.get("lock_timeout"),
+        budget_s=budget_s,
+        lock_timeout_s=lock_timeout,
     )
 
 

@@ -402,6 +402,11 @@ def test_recording_refuses_a_run_that_regressed(call: Call) -> None:
         (["a", "a", "--config", "no.toml"], "--config no.toml cannot be read"),
         (["--record", "a", "--to", "no/base.json"], "--to no/base.json cannot be written"),
         (["--live", "a", "a"], "--task is missing"),
+        (["--live", "a", "a", "--task", "CoLA", "--budget", "50"], "--budget '50' has no unit"),
+        (
+            ["--live", "a", "a", "--task", "CoLA", "--lock-timeout", "0s"],
+            "--lock-timeout '0s' is no finite number above",
+        ),
     ],
 )
 def test_misuse_is_refused(call: Call, arguments: list[str], message: str) -> None:
