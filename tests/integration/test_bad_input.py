@@ -145,6 +145,7 @@ CASES = {
     "averaged percentile": (
         ["--methods", "quant-qdq:moving_average=true:calibrate_method=entropy", *GLUE], "use calibrate_method=minmax"
     ),
+    "bare drop": (["--methods", "quant-qdq:keep_fp32=auto:max_drop=0.5", *GLUE], "max_drop"),
     "averaging constant": (["--methods", "quant-qdq:averaging_constant=0", *GLUE], "averaging_constant=0 is not above"),
     "empty methods": (["--methods", ""], "--methods names no method"),
     "no methods": ([], "--methods is missing"),
