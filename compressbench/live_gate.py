@@ -91,6 +91,9 @@ def measure_sides(
             on_record=ledger.add,
             progress=measuring.progress,
         )
+    # The log is a run's: its baseline and one row, which `report` and a later gate read.
+    ledger.add(replace(sides[0].cell, chain=BASELINE, method=BASELINE))
+    ledger.add(sides[1].cell)
     baseline, current = (_snapshot(side, ledger, environment) for side in sides)
     return baseline, current
 

@@ -57,6 +57,10 @@ def test_a_model_passes_against_itself(place: list[str], tiny_teacher: Path) -> 
         (process, side) for process in range(8) for side in ("baseline", "current")
     }
     assert json.loads(Path("out/gate.json").read_text())["live"] is True
+    assert main(["report", "out", "--format", "json"]) == 0
+    rows = json.loads(Path("out/comparison.json").read_text())["rows"]
+    assert [row["chain"] for row in rows] == ["baseline", tiny_teacher.name]
+    assert rows[1]["speedup"]["onnxruntime"]["1x16"]["low"] < 1.5
 
 
 def test_a_model_that_learned_nothing_is_a_regression(
