@@ -25,13 +25,6 @@ class ChainMismatch(BadInput):
     """One method of a chain makes what the next cannot take."""
 
 
-class NotAvailableYet(BadInput):
-    """The option is part of the contract, but this version does not have it."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not available yet in this version")
-
-
 class UnknownName(BadInput):
     """A name that is not registered, told with the nearest that is."""
 

@@ -416,6 +416,25 @@ def test_misuse_is_refused(call: Call, arguments: list[str], message: str) -> No
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("bare.onnx", "tokenizer.json"),
+        ("absent.onnx", "absent.onnx"),
+        ("a", "a "),  # a run's folder is no model
+    ],
+)
+def test_a_live_gate_refuses_what_it_cannot_measure(call: Call, model: str, message: str) -> None:
+    Path("rows.csv").write_text("text,label\na fine film,good\na dull film,bad\n")
+    Path("bare.onnx").write_bytes(b"")
+    options = ["--train", "rows.csv", "--validation", "rows.csv", "--offline", "--to", "out"]
+    code, output, error = call("--live", model, model, *options)
+    assert (code, output) == (2, "")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("out").exists()
+
+
 class TestAccepts:
     entry = """
 [[accept]]
