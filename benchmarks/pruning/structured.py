@@ -11,7 +11,7 @@ from compressbench.harness.shapes import parse_shape
 from compressbench.methods.structured_pruning import take_out
 from compressbench.methods.unit_importance import magnitude_importance
 from compressbench.models.geometry import BERT_BASE, encoder_flops, geometry_of
-from compressbench.models.loading import load_classifier
+from compressbench.models.loading import load_classifier, quiet_transformers
 from compressbench.models.onnx_export import export_model, graph_key
 from compressbench.models.removal import parse_removal, slimmed
 from compressbench.progress import choose_progress
@@ -104,7 +104,8 @@ def _random_bert_base(folder: Path) -> Path:
         num_hidden_layers=BERT_BASE.layers, hidden_size=BERT_BASE.hidden, num_attention_heads=BERT_BASE.heads,
         intermediate_size=BERT_BASE.intermediate,
     )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
+    with quiet_transformers():
+        BertForSequenceClassification(config).save_pretrained(folder)
     save_word_tokenizer(folder)
     return folder
 

@@ -11,7 +11,7 @@ from compressbench.methods.distill import Distill
 from compressbench.methods.iterative_pruning import linear_weights
 from compressbench.methods.prune import Prune
 from compressbench.models.geometry import STUDENTS, Geometry
-from compressbench.models.loading import load_classifier
+from compressbench.models.loading import load_classifier, quiet_transformers
 from compressbench.models.onnx_export import export_model
 from compressbench.numerics.pruning_masks import bake_masks, global_magnitude_masks
 from compressbench.progress import Quiet
@@ -66,7 +66,8 @@ def fresh_sizes(geometry: Geometry) -> tuple[SizeRecord, SizeRecord]:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        BertForSequenceClassification(config).save_pretrained(folder)
+        with quiet_transformers():
+            BertForSequenceClassification(config).save_pretrained(folder)
         save_word_tokenizer(folder)
         model = load_classifier(folder)
         records = []

@@ -20,6 +20,7 @@ from compressbench.tasks.task import Task
 
 UNSTRUCTURED_ONLY = ("amount", "of", "schedule", "increments", "ramp_epochs", "criterion")
 STRUCTURED_ONLY = ("importance",)
+ONNX_ALONE = "attention heads were taken out, which no config of transformers describes: the model is ONNX alone"
 
 
 @register
@@ -49,7 +50,9 @@ class Prune(FittedMethod):
         "magnitude", help="which weights go: the smallest, or those that training moves towards zero"
     )
     structured: str = parameter(
-        "", help="instead of single weights: shares of whole parts, such as heads-0.33-ffn-0.5-layers-0.25"
+        "",
+        help="instead of single weights: shares of whole parts, such as heads-0.33-ffn-0.5-layers-0.25; with heads the "
+        "result is ONNX",
     )
     importance: Literal["gradient", "magnitude"] = parameter(
         "gradient", help="which heads, FFN columns and layers stay: those the loss depends on, or the largest"
@@ -138,6 +141,8 @@ class Prune(FittedMethod):
             budget = prune_structure(self, source, context, teacher=teacher)
         else:
             budget = self._prune_weights(source, context, teacher=teacher)
+        if self.makes != "torch":
+            warnings = (*warnings, ONNX_ALONE)
         return Compressed(geometry=self.check(info.geometry), budget=budget, warnings=warnings)
 
     def _prune_weights(self, source: Artifact, context: Context, *, teacher: Artifact | None) -> dict[str, int]:

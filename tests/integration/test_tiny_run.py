@@ -70,6 +70,8 @@ def test_every_method_ends_in_a_complete_row(arguments: list[str], capsys: pytes
     assert pruned["linear_sparsity"] == pytest.approx(0.2, abs=1e-3)
     assert pruned["latency"]["onnxruntime"]["1x16"]["shared_with"]
     assert rows["prune+quant-qdq"]["linear_sparsity"] >= 0.2 - 1e-3
+    assert list(rows["prune+quant-qdq"]["parameters"]) == ["prune", "quant-qdq"]
+    assert rows["prune+quant-qdq"]["parameters"]["prune"]["objective"] == "labels"
     assert "same graph" in capsys.readouterr().out
     drawn = sorted(path.name.rsplit("-", 1)[0] for path in Path("out/plots").glob("curves-*.svg"))
     assert len(drawn) == 3

@@ -177,6 +177,7 @@ def test_with_heads_an_onnx_model_comes_out_that_answers_as_pytorch_does(
     assert method.makes == "onnx-fp32"
     made = method.compress(as_artifact(tiny_teacher), tiny_context)  # the export compares the logits
     assert made.geometry is not None
+    assert "the model is ONNX alone" in made.warnings[-1]
     assert (made.geometry.heads, made.geometry.head_width, made.geometry.intermediate) == (1, 16, 32)
     shapes = {tuple(each.dims) for each in onnx.load(tiny_context.to / ONNX_NAME).graph.initializer}
     assert (32, 16) in shapes
