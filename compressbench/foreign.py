@@ -11,7 +11,7 @@ from compressbench.errors import BadInput, listed
 from compressbench.measuring import Measurable, measurable
 from compressbench.models.hub import fetch_model
 from compressbench.models.onnx_export import TEXT_INPUTS
-from compressbench.models.onnx_graph import EXTERNAL_SUFFIX
+from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES
 from compressbench.runtimes.onnxruntime import open_model as open_onnx
 from compressbench.tasks.task import Task
 from compressbench.teacher import fitting_teacher, inspect_teacher
@@ -58,7 +58,7 @@ def open_measurable(
     """
     path = Path(source)
     if file_name and not path.exists():
-        path = fetch_model(source, offline=offline, also=(file_name, file_name + EXTERNAL_SUFFIX))
+        path = fetch_model(source, offline=offline, also=(file_name, *(file_name + each for each in EXTERNAL_SUFFIXES)))
     folder = path
     if path.is_dir() and not (path / MANIFEST_NAME).exists() and (file_name or _onnx_files(path)):
         path = _chosen_file(path, file_name)

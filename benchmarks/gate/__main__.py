@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     replayed.set_defaults(part=_replay)
     replayed.add_argument("--bank", type=Path, required=True)
     replayed.add_argument("--decisions", type=int, default=1000, help="of each condition and side")
-    replayed.add_argument("--processes", type=int, default=15, help="of one decision: what 50 s allow TinyBERT4")
+    replayed.add_argument("--processes", type=int, default=18, help="of one decision: as many as `live` gets")
     replayed.add_argument("--threshold", default="5%")
     replayed.add_argument("--plot", type=Path, help="SVG of the operating curve")
     live = parts.add_parser("live", help="calls of gate --live, timed; goes on where it was")

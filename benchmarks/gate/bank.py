@@ -24,6 +24,7 @@ from compressbench.gate.latency import paired_rounds
 from compressbench.harness.campaign import open_campaign
 from compressbench.harness.measuring_process import Subject
 from compressbench.harness.shapes import Shape
+from compressbench.live_gate import MOST_ROUNDS as ROUNDS
 from compressbench.models.geometry import Geometry
 from compressbench.progress import Progress
 from compressbench.records.log import LOG_NAME, RecordLog
@@ -35,8 +36,6 @@ BASELINE, AGAIN = "A", "A'"
 SLOWDOWNS = {"+5 %": 0.05, "+10 %": 0.10, "+15 %": 0.15}
 BANK_NAME = "bank.json"
 CALIBRATION_GENERATIONS = 8
-ROUNDS = 4
-"""Of one process."""
 
 
 @dataclass(frozen=True, kw_only=True)

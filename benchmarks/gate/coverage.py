@@ -16,7 +16,7 @@ from compressbench.stats import Rounds, ratio_interval, slowdown_interval
 
 MEAN_RUN = 4
 """Neighbouring processes of one run, on average."""
-SIZES = ((3, 4), (8, 4), (15, 4), (30, 4))
+SIZES = ((3, 3), (8, 3), (18, 3), (30, 3))
 """Processes and rounds of a data set: a run's three, the gate's eight and more."""
 TRUE_RATIO = 1.07
 TAIL = 0.025

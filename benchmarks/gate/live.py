@@ -43,13 +43,13 @@ def confirm(bank: Bank, *, count: int, progress: Progress) -> list[dict[str, Any
 def live_markdown(calls: list[dict[str, Any]]) -> str:
     """One row a call."""
     lines = [
-        "| Condition | Side | Latency | Slowdown [interval] | Seconds measuring | Seconds in all |",
-        "| --- | --- | --- | ---: | ---: | ---: |",
+        "| Condition | Side | Latency | Slowdown [interval] | Processes a side | Seconds measuring | Seconds in all |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for each in calls:
         interval = f"{100 * each['slowdown']:+.1f} % [{100 * each['low']:+.1f}, {100 * each['high']:+.1f}]"
         lines.append(
-            f"| {each['condition']} | {each['side']} | {each['verdict']} | {interval} | "
+            f"| {each['condition']} | {each['side']} | {each['verdict']} | {interval} | {each['processes']} | "
             f"{each['measuring_s']:.0f} | {each['seconds']:.0f} |"
         )
     return "\n".join(lines) + "\n"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ONE_FILE_BYTES = 2**31 - 2**24
 """protobuf holds less than 2 GiB; larger models keep their weights in a file beside the graph."""
 EXTERNAL_SUFFIX = ".data"
+EXTERNAL_SUFFIXES = (EXTERNAL_SUFFIX, "_data")
+"""What such files are called by us and torch, and by optimum."""
 LINEAR_OPS = frozenset({"MatMul", "Gemm"})
 
 
@@ -99,8 +101,8 @@ def weight_bytes(model: "ModelProto") -> int:
 
 def model_files(path: Path) -> list[Path]:
     """The files an ONNX model consists of: the graph, and its external data if it has any."""
-    external = path.with_name(path.name + EXTERNAL_SUFFIX)
-    return [path, external] if external.exists() else [path]
+    beside = (path.with_name(path.name + suffix) for suffix in EXTERNAL_SUFFIXES)
+    return [path, *(each for each in beside if each.exists())]
 
 
 def to_array(tensor: "TensorProto") -> np.ndarray:

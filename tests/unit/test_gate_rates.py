@@ -1,11 +1,13 @@
 """The gate's own benchmarks: extra work changes time and nothing else, and the counting is right."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import beta
 
+from benchmarks.gate import bank as recording
 from benchmarks.gate.__main__ import main
 from benchmarks.gate.bank import AGAIN, BASELINE, CONDITIONS, ROUNDS, SLOWDOWNS, Bank, measured_slowdown, open_bank
 from benchmarks.gate.competitor import competing, spells
@@ -15,7 +17,9 @@ from benchmarks.gate.overhead import measure_overhead, overhead_markdown
 from benchmarks.gate.replay import blocks, disjoint_blocks, draw_curve, exact_interval, operating_curve, replay
 from compressbench.errors import BadInput
 from compressbench.harness.shapes import Shape
+from compressbench.models.geometry import Geometry
 from compressbench.models.onnx_graph import read_model, to_tensor, write_model
+from compressbench.progress import Quiet
 from compressbench.records.log import RecordLog
 from compressbench.records.schema import LatencyRecord
 
@@ -152,7 +156,7 @@ def test_the_operating_curve_rises_and_is_small(bank: Bank) -> None:
 def test_simulated_data_sets_have_the_ratio_that_is_put_on_top(bank: Bank) -> None:
     sides = bank.rounds("quiet", AGAIN)
     rng = np.random.default_rng(0)
-    drawn = [measured_slowdown(*simulated(sides, processes=8, rounds=4, rng=rng)) for _ in range(300)]
+    drawn = [measured_slowdown(*simulated(sides, processes=8, rounds=3, rng=rng)) for _ in range(300)]
     assert np.mean(drawn) == pytest.approx(TRUE_RATIO - 1, abs=0.003)
     table = coverage(bank, data_sets=40)
     shares = [
@@ -177,6 +181,31 @@ def test_a_competitor_is_busy_half_of_the_time_and_ends() -> None:
     with competing(core=0, seed=1) as process:
         assert process.poll() is None
     assert process.poll() is not None
+
+
+def test_a_bank_is_recorded_beside_a_competitor_and_goes_on(
+    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Takes seconds: a generation is five processes."""
+    monkeypatch.setattr(recording, "CALIBRATION_GENERATIONS", 1)
+    monkeypatch.setattr(recording, "CONDITIONS", ("loaded",))
+    base = tmp_path / "models" / "base"
+    base.mkdir(parents=True)
+    shutil.copyfile(model_path, base / "model.onnx")
+    (base / "config.json").write_text('{"vocab_size": 50}')
+    (base / "tokenizer.json").write_text("{}")
+    geometry = Geometry(layers=1, hidden=WIDTH, heads=2, intermediate=8)
+    how = {"geometry": geometry, "shape": Shape(1, 16), "threads": 1, "minutes": 1.0, "progress": Quiet()}
+    made = recording.record_bank(tmp_path, processes=1, **how)
+    again = recording.record_bank(tmp_path, processes=1, **how)
+    assert again.settings == made.settings
+    assert set(made.settings["columns"]) == set(SLOWDOWNS)
+    before, after = made.rounds("loaded", "+10 %")
+    assert [len(before), len(after)] == [1, 1]
+    assert len(before[0]) == ROUNDS
+    assert {each.measured_key for each in made.records("loaded")} == {BASELINE, AGAIN, *SLOWDOWNS}
+    with pytest.raises(BadInput, match="is a bank of another model, shape or thread count"):
+        recording.record_bank(tmp_path, processes=1, **(how | {"shape": Shape(2, 16)}))
 
 
 def test_a_bank_inside_the_repository_and_no_bank_are_refused(

@@ -16,6 +16,7 @@ from compressbench.harness.shapes import Shape
 from compressbench.harness.size import WHOLE_BYTES, compressed_bytes, measure_size
 from compressbench.models.geometry import encoder_flops
 from compressbench.models.onnx_export import export_classifier
+from compressbench.models.onnx_graph import model_files
 from compressbench.progress import Quiet
 from tests.conftest import TINY
 
@@ -197,3 +198,11 @@ def test_what_is_no_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x00\x01 no model")
     with pytest.raises(BadInput, match=r"no readable ONNX model|holds no graph"):
         measure_size(tmp_path / "model.onnx", measured_key="key", progress=Quiet())
+
+
+@pytest.mark.parametrize("suffix", [".data", "_data"])
+def test_weights_beside_the_graph_count_whatever_tool_wrote_them(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    assert model_files(tmp_path / "model.onnx") == [tmp_path / "model.onnx"]
+    (tmp_path / f"model.onnx{suffix}").write_bytes(b"weights")
+    assert [each.name for each in model_files(tmp_path / "model.onnx")] == ["model.onnx", f"model.onnx{suffix}"]
