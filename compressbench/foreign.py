@@ -6,9 +6,9 @@ import numpy as np
 
 from compressbench.artifacts.artifact import TOKENIZER_NAME, Artifact, open_artifact
 from compressbench.artifacts.keys import KEY_LENGTH
-from compressbench.artifacts.manifest import MANIFEST_NAME, file_sha256
+from compressbench.artifacts.manifest import MANIFEST_NAME, file_sha256, read_manifest
 from compressbench.errors import BadInput, listed
-from compressbench.measuring import Measurable, measurable
+from compressbench.measuring import Measurable, measurable, target_warnings
 from compressbench.models.hub import fetch_model
 from compressbench.models.onnx_export import TEXT_INPUTS
 from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES
@@ -71,8 +71,12 @@ def open_measurable(
         raise BadInput(f"{path}: there is no such file")
     tokenizer_path = _tokenizer_of(path, folder, tokenizer)
     check_fits(path, tokenizer_path, task)
+    made_for = read_manifest(path.parent).target if (path.parent / MANIFEST_NAME).exists() else None
     return Measurable(
-        key=file_sha256(path)[:KEY_LENGTH], onnx_path=path.absolute(), tokenizer_path=tokenizer_path.absolute()
+        key=file_sha256(path)[:KEY_LENGTH],
+        onnx_path=path.absolute(),
+        tokenizer_path=tokenizer_path.absolute(),
+        warnings=target_warnings(made_for),
     )
 
 

@@ -21,6 +21,7 @@ from compressbench.records.latencies import widest_interval
 from compressbench.records.schema import GraphRecord, LatencyRecord, LeftOutRecord, SideRecord, TaskRecord
 from compressbench.runtimes.catalog import RUNTIMES
 from compressbench.runtimes.onnxruntime import NAME as ONNXRUNTIME
+from compressbench.targets import misfit
 from compressbench.tasks.data import TaskData
 from compressbench.units import format_percent
 
@@ -37,6 +38,14 @@ class Measurable:
     tokenizer_path: Path
     torch_path: Path | None = None
     """The Hugging Face folder it was exported from, for PyTorch runtimes; None: it does not run there."""
+    warnings: tuple[str, ...] = ()
+    """What its row must say before anything is measured: that it was made for another CPU."""
+
+
+def target_warnings(target: str | None) -> tuple[str, ...]:
+    """A sentence where a model made for `target` (as a manifest holds it) does not fit this CPU."""
+    reason = misfit(target) if target else None
+    return (reason,) if reason else ()
 
 
 def measurable(artifact: Artifact, *, exported_from: Artifact) -> Measurable:
@@ -51,6 +60,7 @@ def measurable(artifact: Artifact, *, exported_from: Artifact) -> Measurable:
         onnx_path=artifact.onnx_path,
         tokenizer_path=artifact.tokenizer_path,
         torch_path=exported_from.path if exported_from.format == "torch" else None,
+        warnings=target_warnings(artifact.manifest.target),
     )
 
 
@@ -96,6 +106,8 @@ class Measuring:
 
     def model(self, model: Measurable, data: TaskData) -> None:
         """Graph, predictions, size and share of INT8 kernels of one model on one task."""
+        for warning in model.warnings:
+            self.progress.say(f"warning: {model.onnx_path}: {warning}")
         index = self.ledger.index
         self.tasks.setdefault(model.key, []).append(data)
         if model.key not in index.graphs:

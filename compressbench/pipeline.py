@@ -218,7 +218,7 @@ class Cells:
             format=made.format if made else "",
             measured_key=measured.key if measured else "",
             budget=dict(made.budget) if made else {},
-            warnings=(*warnings, *(made.warnings if made else ())),
+            warnings=(*warnings, *(made.warnings if made else ()), *(measured.warnings if measured else ())),
             error=error,
         )
         standing = self.measuring.ledger.index.cells.get((record.task, record.chain, record.seed))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from compressbench.artifacts.artifact import Artifact
 
 
 @click.command()
@@ -16,9 +19,11 @@ def doctor_command(*, threads: int | None) -> None:
     from rich.table import Table
 
     from compressbench.artifacts.store import open_store
-    from compressbench.environment import describe_environment, has_vnni, native_precision
+    from compressbench.cli.int8_advice import int8_advice
+    from compressbench.environment import cpu_description, describe_environment, native_precision
     from compressbench.noise import noise_floor
     from compressbench.plan_parts import check_threads
+    from compressbench.targets import native_target
     from compressbench.units import MIB, format_percent
 
     threads = check_threads(threads)
@@ -43,10 +48,12 @@ def doctor_command(*, threads: int | None) -> None:
     for name, version in environment["packages"].items():
         table.add_row(name, version)
     console.print(table)
-    console.print(_int8_advice(environment["isa_flags"], vnni=has_vnni()))
+    console.print(int8_advice(cpu_description()[1], target=native_target()))
     console.print(
         "bf16: native, training uses it" if native_precision() == "bf16" else "bf16: emulated, training stays in fp32"
     )
+    for line in (*_runtimes(), *_misfits(open_store().all())):
+        console.print(line)
     low, high = noise_floor(threads=threads)
     console.print(
         f"noise floor: two runs of the same work differ by {format_percent(low - 1)} to {format_percent(high - 1)} "
@@ -54,16 +61,6 @@ def doctor_command(*, threads: int | None) -> None:
     )
     for advice in clock_and_load_advice(environment):
         console.print(advice)
-
-
-def _int8_advice(flags: list[str], *, vnni: bool) -> str:
-    if "amx_int8" in flags:
-        return "INT8: AMX; expect 2-4x over fp32 for U8 activations with S8 weights"
-    if vnni:
-        return "INT8: dot-product instructions (VNNI or Arm); expect about 2-3x over fp32 for U8 activations"
-    if "avx2" in flags:
-        return "INT8: AVX2/AVX512 without VNNI; 16-bit sums saturate, so weights are quantized with reduce_range"
-    return "INT8: no fast kernels known for this CPU; expect no speedup"
 
 
 def clock_and_load_advice(environment: Mapping[str, Any]) -> Iterator[str]:
@@ -85,3 +82,29 @@ def clock_and_load_advice(environment: Mapping[str, Any]) -> Iterator[str]:
             f"quota: the container may use {limit:g} CPUs and {environment['threads']} threads would be stopped now "
             f"and then; measure with --threads {max(1, int(limit))}"
         )
+
+
+def _misfits(artifacts: Iterable[Artifact]) -> Iterator[str]:
+    """A line for each INT8 model of the store that was made for another CPU."""
+    from compressbench.targets import misfit
+
+    for artifact in artifacts:
+        target = artifact.manifest.target
+        reason = misfit(target) if target else None
+        if reason:
+            yield f"{artifact.path}: {reason}"
+
+
+def _runtimes() -> Iterator[str]:
+    """A line for each runtime: that it can be timed here, or why not."""
+    from compressbench.environment import package_version
+    from compressbench.errors import BadInput
+    from compressbench.runtimes.catalog import RUNTIMES, check_runtime
+
+    for name, runtime in RUNTIMES.items():
+        try:
+            check_runtime(name)
+        except BadInput as error:
+            yield f"runtime {name}: no; {error}"
+        else:
+            yield f"runtime {name}: {runtime.package} {package_version(runtime.package)}"

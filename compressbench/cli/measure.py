@@ -134,4 +134,5 @@ def _cell(model: Measurable, *, name: str, task: str, is_int8: bool) -> CellReco
         format="onnx-int8" if is_int8 else "onnx-fp32",
         measured_key=model.key,
         budget={},
+        warnings=model.warnings,
     )

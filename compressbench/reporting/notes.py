@@ -1,9 +1,17 @@
 """What a reader of the tables is told in plain words: what the tasks are, how figures were taken, what they mean."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
-from compressbench.reporting.tables import BASELINE_LABEL, SAME_GRAPH, format_interval
+from compressbench.reporting.tables import (
+    BASELINE_LABEL,
+    NOT_APPLICABLE,
+    OVER_ONNXRUNTIME,
+    SAME_GRAPH,
+    format_interval,
+    runs_here,
+)
 
 GENERATED_PREFIX = "synthetic-"
 
@@ -24,6 +32,17 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
         "Speedup: median over rounds of the paired ratio of latencies, 95 % interval "
         "in brackets."
     )
+    runtimes = list(dict.fromkeys(runtime for row in rows for runtime in row["latency"]))
+    if len(runtimes) > 1:
+        notes.append(
+            f'"{OVER_ONNXRUNTIME}": the baseline in ONNX Runtime over the row in this runtime; the baseline row says '
+            "what the change of runtime alone brings."
+        )
+    if any(not runs_here(row, runtime) for row in rows for runtime in runtimes):
+        notes.append(
+            f'"{NOT_APPLICABLE}": PyTorch runs the Hugging Face folder that a model was exported from; this one exists '
+            "as ONNX alone."
+        )
     if any(_has_the_baselines_graph(row) for row in rows):
         notes.append(
             f'"{SAME_GRAPH}": the model differs from the baseline in its weights\' values alone, so it runs the same '
@@ -41,7 +60,7 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
             "over seeds hold what another training would change on these dev rows (Student's t), those over seeds and "
             "rows what other dev rows would change as well. Intervals of single rows are over dev rows alone."
         )
-    machine = _machine(comparison["environment"])
+    machine = _machine(comparison["environment"], runtimes)
     return [*notes, machine] if machine else notes
 
 
@@ -50,14 +69,15 @@ def _has_the_baselines_graph(row: dict[str, Any]) -> bool:
     return row["chain"] != BASELINE and SAME_GRAPH in map(format_interval, intervals)
 
 
-def _machine(environment: dict[str, Any]) -> str:
-    """CPU, threads and runtime version, as far as they are known."""
+def _machine(environment: dict[str, Any], runtimes: Sequence[str]) -> str:
+    """CPU, threads and the versions of the runtimes that were timed, as far as they are known."""
     packages = environment.get("packages") or {}
     threads = environment.get("threads")
+    timed = dict.fromkeys(["onnxruntime", *(runtime.partition("-")[0] for runtime in runtimes)])
     parts = [
         environment.get("cpu"),
         f"{threads} thread{'' if threads == 1 else 's'}" if threads else None,
-        f"onnxruntime {packages['onnxruntime']}" if "onnxruntime" in packages else None,
+        *(f"{name} {packages[name]}" for name in timed if name in packages),
         environment.get("isa_class"),
     ]
     known = ", ".join(str(part) for part in parts if part)

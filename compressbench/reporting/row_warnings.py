@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from compressbench.units import format_percent
 
+NAMED_LAYERS = 4
+"""As many layers as a warning names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneClassPredicted:
@@ -43,13 +46,23 @@ class ComputesInFp32:
     runtime: str
     shape: str
     share: float
+    layers: tuple[str, ...] = ()
+    """Those that run in fp32, where they are known by name."""
 
     def __str__(self) -> str:
-        how = "none" if self.share == 0 else f"only {format_percent(self.share)}"
+        how = "none" if self.share == 0 else f"only {100 * self.share:.4g} %"
         return (
             f"{how} of the multiply-adds with constant weights run in INT8 in {self.runtime} at {self.shape}: "
-            "the file is small, but this much of it computes in fp32"
+            f"the file is small, but the rest computes in fp32{self._named()}"
         )
+
+    def _named(self) -> str:
+        """The layers of a partly quantized model; of one that is not quantized at all they would say nothing."""
+        if self.share == 0 or not self.layers:
+            return ""
+        shown = ", ".join(self.layers[:NAMED_LAYERS])
+        more = len(self.layers) - NAMED_LAYERS
+        return f" ({shown}{f' and {more} more' if more > 0 else ''})"
 
 
 @dataclass(frozen=True, kw_only=True)

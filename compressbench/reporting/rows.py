@@ -167,7 +167,11 @@ def _int8_part(cell: CellRecord, index: RunIndex, warnings: list[RowWarning | st
             "leftover_qdq_pairs": record.leftover_qdq_pairs,
         }
         if record.constant_gemm_share < 1:
+            # Products of two computed sides have no weight, and go by the names of their nodes.
+            left = tuple(name for name, share in record.layers.items() if share == 0 and "." in name)
             warnings.append(
-                ComputesInFp32(runtime=record.runtime, shape=record.shape, share=record.constant_gemm_share)
+                ComputesInFp32(
+                    runtime=record.runtime, shape=record.shape, share=record.constant_gemm_share, layers=left
+                )
             )
     return part or None

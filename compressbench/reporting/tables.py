@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compressbench.records.latencies import REAL_LENGTHS
+from compressbench.records.latencies import BASELINE_RUNTIME, REAL_LENGTHS
 from compressbench.records.run_index import BASELINE
 from compressbench.reporting.latency_tables import concurrency_tables, loading_note
 from compressbench.table import Table
@@ -14,6 +14,8 @@ from compressbench.units import MIB, format_mib, format_milliseconds, format_per
 NONE = "–"
 BASELINE_LABEL = "baseline (fp32)"
 SAME_GRAPH = "same graph"
+NOT_APPLICABLE = "n/a"
+OVER_ONNXRUNTIME = "over ORT"
 _PLACES_PER_TABLE = 2
 
 
@@ -154,6 +156,9 @@ def _size_tables(
 ) -> Iterator[Table]:
     """Size and latency side by side as in the study's table; more places than fit go into further tables.
 
+    Every runtime has tables of its own, the default one first. Those of the others say how a row compares with the
+    baseline in ONNX Runtime too, which is what a change of runtime alone brings to the baseline.
+
     Args:
         task: For the title.
         rows: Of one task.
@@ -161,25 +166,47 @@ def _size_tables(
         threads: The count these latencies are of; None: the main one, whose first table has the sizes.
     """
     places = places_of(rows)
-    several = len({runtime for runtime, _ in places}) > 1
-    for number in range(max(1, -(-len(places) // _PLACES_PER_TABLE))):
-        shown = places[number * _PLACES_PER_TABLE : (number + 1) * _PLACES_PER_TABLE]
-        with_sizes = number == 0 and threads is None
-        columns = ["Model", "Size (MiB)", "Size (%)", "zstd (MiB)"] if with_sizes else ["Model"]
-        for place in shown:
-            columns += [f"{_place_name(place, with_runtime=several)} (ms)", "Speedup [95\u00a0%]"]
-        lines = []
-        for row, label in zip(rows, labels, strict=True):
-            cells = [label, *_size_cells(row)] if with_sizes else [label]
-            for runtime, shape in shown:
-                taken = row["latency"].get(runtime, {}).get(shape)
-                cells.append(format_milliseconds(taken and taken["median_ns"]))
-                ratio = row["speedup"].get(runtime, {}).get(shape)
-                cells.append("1x" if row["chain"] == BASELINE and ratio else format_interval(ratio))
-            lines.append(cells)
-        what = "size and latency" if with_sizes else "latency"
-        how = f" with {threads} thread{'' if threads == '1' else 's'}" if threads else ""
-        yield Table(title=f"{task}: {what}{how}", columns=columns, rows=lines)
+    runtimes = list(dict.fromkeys(runtime for runtime, _ in places)) or [BASELINE_RUNTIME]
+    with_sizes = threads is None
+    for runtime in runtimes:
+        shapes = [shape for other, shape in places if other == runtime]
+        with_over = threads is None and runtime != BASELINE_RUNTIME
+        for start in range(0, max(1, len(shapes)), _PLACES_PER_TABLE):
+            shown = shapes[start : start + _PLACES_PER_TABLE]
+            columns = ["Model", "Size (MiB)", "Size (%)", "zstd (MiB)"] if with_sizes else ["Model"]
+            for shape in shown:
+                place = _place_name((runtime, shape), with_runtime=len(runtimes) > 1)
+                columns += [f"{place} (ms)", "Speedup [95\u00a0%]", *([OVER_ONNXRUNTIME] if with_over else [])]
+            lines = [
+                [
+                    label,
+                    *(_size_cells(row) if with_sizes else ()),
+                    *_latency_cells(row, runtime, shown, with_over=with_over),
+                ]
+                for row, label in zip(rows, labels, strict=True)
+            ]
+            what = "size and latency" if with_sizes else "latency"
+            how = f" with {threads} thread{'' if threads == '1' else 's'}" if threads else ""
+            with_sizes = False
+            yield Table(title=f"{task}: {what}{how}", columns=columns, rows=lines)
+
+
+def _latency_cells(row: dict[str, Any], runtime: str, shapes: Sequence[str], *, with_over: bool) -> Iterator[str]:
+    """Median, speedup and, if `with_over`, the ratio to the baseline in ONNX Runtime."""
+    absent = NOT_APPLICABLE if not runs_here(row, runtime) else NONE
+    for shape in shapes:
+        taken = row["latency"].get(runtime, {}).get(shape)
+        yield format_milliseconds(taken["median_ns"]) if taken else absent
+        ratio = row["speedup"].get(runtime, {}).get(shape)
+        yield absent if ratio is None else "1x" if row["chain"] == BASELINE else format_interval(ratio)
+        if with_over:
+            over = row["speedup_over_onnxruntime"].get(runtime, {}).get(shape)
+            yield format_ratio(over["ratio"]) if over else absent
+
+
+def runs_here(row: dict[str, Any], runtime: str) -> bool:
+    """False for a measured model that a PyTorch runtime cannot open, since it exists as ONNX alone."""
+    return not (runtime.startswith("torch") and row["latency"] and runtime not in row["latency"])
 
 
 def _size_cells(row: dict[str, Any]) -> list[str]:

@@ -343,7 +343,7 @@ class TestWarnings:
         assert rows["CoLA", "distill", 1]["retention"] is None
         assert rows["CoLA", "baseline", 1]["retention"] is None
 
-    @pytest.mark.parametrize(("share", "words"), [(0.5, "only 50.0 % of"), (0.0, "none of")])
+    @pytest.mark.parametrize(("share", "words"), [(0.5, "only 50 % of"), (0.0, "none of")])
     def test_a_quantized_model_that_computes_in_fp32(self, share: float, words: str) -> None:
         record = Int8Record(
             measured_key=measured_key("CoLA", "quant-qdq", 1), runtime="onnxruntime", shape="1x128", gemm_share=share,
