@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressbench.errors import MethodFailed
+from compressbench.errors import BadInput, MethodFailed
 from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.interrupts import deferred_interrupts
 from compressbench.methods.matmul_precision import fast_matmul
@@ -139,6 +139,7 @@ class TrainingLoop:
 
         Raises:
             MethodFailed: If the loss is no longer a number, or the checkpoint is of another training.
+            BadInput: If what a hook kept there is of another model; the file stays.
         """
         self._resume()
         settings = self.settings
@@ -225,7 +226,10 @@ class TrainingLoop:
                 "run the same command again"
             )
         for number, hook in enumerate(self.hooks):
-            hook.restore(snapshot.part(f"hook{number}"))
+            try:
+                hook.restore(snapshot.part(f"hook{number}"))
+            except BadInput as error:
+                raise BadInput(f"{self.settings.checkpoint.path}: {error}") from None
         self.settings.curves.restore(snapshot.values["curves"])
         self.step, self._epoch_rng = snapshot.values["step"], snapshot.values["rng"]
         self._schedule.load_state_dict(dict(snapshot.values["schedule"]))

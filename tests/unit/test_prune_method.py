@@ -9,7 +9,8 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from compressbench.artifacts.artifact import ONNX_NAME, Artifact
 from compressbench.artifacts.store import ArtifactStore
@@ -138,6 +139,26 @@ def test_a_training_that_goes_on_asks_no_teacher_again(
     assert goes_on.began == {"prune tiny": 4}
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (whole, context.to))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_checkpoint_with_masks_of_another_model_is_named_and_kept(
+    tiny_classifier: Path, as_artifact: Callable[..., Artifact], tiny_context: Context, tmp_path: Path
+) -> None:
+    source, method, path = as_artifact(tiny_classifier), Prune(**FAST, amount=0.4), tmp_path / "state.safetensors"
+    context = dataclasses.replace(tiny_context, checkpoint=Checkpoint(path=path))
+    with pytest.raises(KeyboardInterrupt):
+        method.compress(source, dataclasses.replace(context, progress=Interrupting("prune tiny", 4)))
+    with safe_open(path, framework="pt") as stream:
+        metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    other = {name.replace("hook0.mask.bert.encoder.layer.1", "hook0.mask.bert.encoder.layer.7"): each
+             for name, each in tensors.items()}  # fmt: skip
+    save_file(other, path, metadata=metadata)
+    with pytest.raises(
+        BadInput, match=r"state\.safetensors: .* masks of another model .* no bert.encoder.layer.7.*remove"
+    ):
+        method.compress(source, context)
+    assert path.exists()
+    assert list(tiny_context.to.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
