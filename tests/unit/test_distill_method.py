@@ -365,7 +365,7 @@ def test_masks_grow_over_the_intermediate_epochs_and_hold_in_both_stages(
         tiny_classifier, tiny_context, as_artifact, prune_amount=0.3, prune_epochs=3, intermediate_epochs=4,
         prediction_epochs=2, batch_size=48, learning_rate=1e-2, prediction_learning_rate=1e-2,
     )  # fmt: skip
-    assert shares == [*[0.1] * 3, *[0.2] * 3, *[0.3] * 3, *[0.3] * 2, *[0.3] * 4]  # masked when they grow, then by step
+    assert shares == [*[0.1] * 2, *[0.2] * 2, *[0.3] * 2, *[0.3] * 2, *[0.3] * 4]  # two steps an epoch
 
 
 def test_pruning_in_the_loop_takes_an_intermediate_stage() -> None:
