@@ -106,6 +106,13 @@ def pruning(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def int8(session: nox.Session) -> None:
+    """INT8 by figures: `nox -s int8 -- --teacher DIR --student DIR --data-dir GLUE --runtimes onnxruntime,openvino`."""
+    session.install("-e", ".[openvino]")
+    session.run("python", "-m", "benchmarks.int8", *session.posargs)
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Artifacts open in optimum-onnx, which pins an older transformers and so lives in its own environment."""
     artifact = session.posargs[0] if session.posargs else None

@@ -1,7 +1,7 @@
 """Static quantization in the QDQ form: QuantizeLinear and DequantizeLinear around fp32 operators."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from compressbench.errors import InvalidParameter
 from compressbench.methods.method import parameter
@@ -25,14 +25,14 @@ class QuantQdq(StaticQuantization):
     s8_to_u8: bool = parameter(
         default=False, help="with activation_type=int8: codes and zero points moved by +128, the same values in U8"
     )
-    attention_matmuls: bool = parameter(
-        default=False, help="scores and contexts of attention in INT8 too, as NNCF does; MatMulConstBOnly=False"
+    attention_matmuls: bool | Literal["scores"] = parameter(
+        default=False, help="attention's products in INT8, too: scores, as NNCF does; true: scores and contexts"
     )
 
     @property
     def quantizes_attention(self) -> bool:
         """See `StaticQuantization.quantizes_attention`."""
-        return self.attention_matmuls
+        return self.attention_matmuls is not False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,7 +33,7 @@ from compressbench.prediction import EncodedRows, encode_rows
 from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 OP_TYPES = ["MatMul", "Gather"]
 """Linear layers and embeddings; without the embeddings the file keeps a quarter of its size in fp32."""
@@ -170,8 +170,8 @@ def quantized_model(
         node.name = node.name or f"{node.op_type}_{place}"
     weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq), excluded=excluded)
     nodes = list(weights.nodes)
-    if isinstance(method, QuantQdq) and method.attention_matmuls:
-        nodes += [node.name for node in attention_products(model)]
+    if isinstance(method, QuantQdq) and method.quantizes_attention:
+        nodes += [node.name for node in _attention_products(method, model)]
     ranges = ranges | {f"{name}{ROWS_SUFFIX}": bounds for name, bounds in ranges.items()}
     add_infer_metadata(model)  # shapes are there: without the mark the quantizer writes the model out and infers them
     with quiet_libraries():
@@ -186,6 +186,19 @@ def quantized_model(
     drop_unused_initializers(made)
     strip_exporter_traces(made)
     return made
+
+
+def _attention_products(method: QuantQdq, model: "ModelProto") -> "list[NodeProto]":
+    return attention_products(model, scores_only=method.attention_matmuls == "scores")
+
+
+def _signed_grids(products: "Sequence[NodeProto]", model: "ModelProto") -> dict[str, list[dict[str, Any]]]:
+    """Symmetric S8 grids for what attention multiplies, softmax left out: OpenVINO has INT8 kernels for no others."""
+    from onnxruntime.quantization.quant_utils import QuantType
+
+    softmax = {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
+    inputs = {name for node in products for name in node.input} - softmax
+    return {name: [{"quant_type": QuantType.QInt8, "symmetric": True}] for name in sorted(inputs)}
 
 
 def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nodes: list[str]) -> Any:
@@ -216,7 +229,9 @@ def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nod
     settings["activation_qType"] = QuantType.QUInt8 if method.activation_type == "uint8" else QuantType.QInt8
     if isinstance(method, QuantQdq):
         settings["extra_options"]["OpTypesToExcludeOutputQuantization"] = ["MatMul"]
-        settings["extra_options"]["MatMulConstBOnly"] = not method.attention_matmuls
+        if method.quantizes_attention:
+            signed = _signed_grids(_attention_products(method, model), model)
+            settings["extra_options"] |= {"MatMulConstBOnly": False, "TensorQuantOverrides": signed}
         settings["extra_options"]["DedicatedQDQPair"] = method.dedicated_qdq_pair
         return QDQQuantizer(model, **settings)
     return ONNXQuantizer(model, mode=QuantizationMode.QLinearOps, static=True, **settings)

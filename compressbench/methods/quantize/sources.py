@@ -87,7 +87,14 @@ def activations(model: "ModelProto", *, outputs: bool, attention: bool = False) 
     return list(wanted)
 
 
-def attention_products(model: "ModelProto") -> "list[NodeProto]":
-    """MatMuls of two computed tensors: an encoder's scores (query and key) and contexts (softmax and value)."""
-    constants = {each.name for each in model.graph.initializer}
-    return [node for node in model.graph.node if node.op_type == "MatMul" and not constants & set(node.input)]
+def attention_products(model: "ModelProto", *, scores_only: bool = False) -> "list[NodeProto]":
+    """MatMuls of two computed tensors: an encoder's scores (query and key) and contexts (softmax and value).
+
+    Args:
+        model: fp32.
+        scores_only: Whether products that read a Softmax are left out.
+    """
+    left_out = {each.name for each in model.graph.initializer}
+    if scores_only:
+        left_out |= {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
+    return [node for node in model.graph.node if node.op_type == "MatMul" and not left_out & set(node.input)]
