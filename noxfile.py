@@ -114,9 +114,15 @@ def int8(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def interop(session: nox.Session) -> None:
-    """Artifacts open in optimum-onnx, which pins an older transformers and so lives in its own environment."""
-    artifact = session.posargs[0] if session.posargs else None
-    if artifact is None:
-        session.error("name an ONNX artifact folder: nox -s interop -- DIR")
-    session.install("torch>=2.8,<2.14", "optimum-onnx[onnxruntime]>=0.1")
+    """Artifacts open in optimum-onnx, in its own environment; with --fp32 DIR its own INT8 is measured beside ours."""
+    if not session.posargs:
+        session.error("name an ONNX artifact folder: nox -s interop -- DIR [--fp32 DIR --task CoLA --data-dir GLUE]")
+    artifact, *peers = session.posargs
+    session.install(
+        "torch>=2.8,<2.14", "optimum-onnx[onnxruntime]>=0.1", "datasets", "huggingface-hub<1.0",
+        "-r", "requirements-gate.txt",
+    )  # fmt: skip
+    session.install("--no-deps", "-e", ".")  # `measure` needs nothing else on ONNX artifacts
     session.run("python", "benchmarks/open_elsewhere.py", artifact)
+    if peers:
+        session.run("python", "-m", "benchmarks.optimum_peers", artifact, *peers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressbench.models.onnx_graph import to_array
+from compressbench.models.onnx_graph import FACTORS_SUFFIX, to_array
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -68,7 +68,8 @@ def weights_of(model: "ModelProto") -> Iterator[Weight]:
         array = to_array(tensor)
         # int64 and bool steer shapes; scalars, and single values that factors and masks take, are constants.
         is_number = array.dtype in (np.float32, np.float16, np.int8, np.uint8, np.int32)
-        if name in grids or not is_number or array.ndim == 0 or (name in scaled and array.size == 1):
+        is_factor = name.endswith(FACTORS_SUFFIX) or (name in scaled and array.size == 1)
+        if name in grids or is_factor or not is_number or array.ndim == 0:
             continue
         zero = _zero_point(initializers, zero_points.get(name), array)
         nonzero_count = int(np.count_nonzero(array != zero))

@@ -18,6 +18,8 @@ ONE_FILE_BYTES = 2**31 - 2**24
 EXTERNAL_SUFFIX = ".data"
 EXTERNAL_SUFFIXES = (EXTERNAL_SUFFIX, "_data")
 """What such files are called by us and torch, and by optimum."""
+FACTORS_SUFFIX = "_smoothing_factors"
+"""Ends the names of what smoothing multiplies by: constants of the graph, no parameters of the model."""
 LINEAR_OPS = frozenset({"MatMul", "Gemm"})
 
 

@@ -16,7 +16,7 @@ from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context
 from compressbench.methods.quantize.residuals import read_float_tensors
 from compressbench.methods.quantize.sources import attention_products
-from compressbench.models.onnx_graph import read_model
+from compressbench.models.onnx_graph import read_model, to_array
 from compressbench.prediction import encode_rows, predict
 from compressbench.runtimes.onnxruntime import open_model, write_optimized_graph
 from tests.conftest import draw_tiny_rows
@@ -102,16 +102,43 @@ def test_attention_runs_in_int8_where_asked(compress: Compress, tiny_onnx_teache
     exact = logits(tiny_onnx_teacher / "model.onnx")
     for wanted in ("false", "scores", "true"):
         path = compress(f"quant-qdq:attention_matmuls={wanted}")
+        assert (logits(path).argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95
+        path = compress(f"quant-qdq:attention_matmuls={wanted}:reduce_range=false")
         for runtime, found in shares.items():
             record = check_int8(path, shape=Shape(1, 16), measured_key="m", runtime=runtime)
             assert record is not None
             assert (record.constant_gemm_share, record.leftover_qdq_pairs) == (1.0, 0)
             found.append(record.gemm_share)
-        assert (logits(path).argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.95
     none, scores, both = shares["onnxruntime"]
     assert none < scores < both == 1.0
     assert shares["openvino"][:2] == pytest.approx([none, scores])
     assert shares["openvino"][2] >= scores  # contexts are INT8 there at some shapes, fp32 at others
+
+
+@pytest.mark.parametrize(("reduce_range", "zero_points"), [("false", {0}), ("true", None)])
+def test_what_attention_multiplies_is_signed_only_where_sums_do_not_saturate(
+    reduce_range: str, zero_points: set[int] | None, compress: Compress
+) -> None:
+    model = read_model(compress(f"quant-qdq:attention_matmuls=scores:reduce_range={reduce_range}"))
+    values = {each.name: to_array(each) for each in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    inputs = [makers[name] for node in attention_products_of_pairs(model) for name in node.input]
+    assert len(inputs) == 4
+    grids = [values[node.input[2]] for node in inputs]
+    assert {each.dtype.name for each in grids} == {"int8" if zero_points else "uint8"}
+    if zero_points:
+        assert {int(each) for each in grids} == zero_points
+
+
+def attention_products_of_pairs(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """MatMuls whose sides are both dequantized from what was computed."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+        and all(makers[name].op_type == "DequantizeLinear" and makers[name].input[0] in makers for name in node.input)
+    ]
 
 
 def test_attention_in_int8_has_ranges_of_its_own(compress: Compress) -> None:

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
+from compressbench.harness.weights import weights_of
 from compressbench.methods.quantize.smoothing import smooth_graph, smoothable
 from compressbench.models.onnx_graph import read_model
 from compressbench.numerics.smoothing import smoothing_factors, smoothing_gain
@@ -89,6 +90,7 @@ def test_a_whole_model_answers_bit_for_bit_as_it_did(
 ) -> None:
     model = with_outliers(tiny_onnx_teacher)
     before, weights = logits(model, rows), {each.name: each.raw_data for each in model.graph.initializer}
+    parameters = sum(each.count for each in weights_of(model))
     places = smoothable(model)
     assert [len(each.layers) for each in places] == [3, 1, 1, 1] * 2  # QKV, context, first and second FFN layer
     smoothed = smooth(model, rows, tmp_path)
@@ -97,6 +99,7 @@ def test_a_whole_model_answers_bit_for_bit_as_it_did(
     changed = {each.name for each in model.graph.initializer if weights.get(each.name) != each.raw_data}
     assert "bert.encoder.layer.1.attention.self.value.bias" in changed
     np.testing.assert_array_equal(logits(model, rows), before)
+    assert sum(each.count for each in weights_of(model)) == parameters
     onnx.checker.check_model(model, full_check=True)
 
 

@@ -230,8 +230,10 @@ def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nod
     if isinstance(method, QuantQdq):
         settings["extra_options"]["OpTypesToExcludeOutputQuantization"] = ["MatMul"]
         if method.quantizes_attention:
-            signed = _signed_grids(_attention_products(method, model), model)
-            settings["extra_options"] |= {"MatMulConstBOnly": False, "TensorQuantOverrides": signed}
+            settings["extra_options"]["MatMulConstBOnly"] = False
+            if not method.reduce_range:  # both sides take all 8 bits: without VNNI, S8 by S8 saturates in OpenVINO
+                signed = _signed_grids(_attention_products(method, model), model)
+                settings["extra_options"]["TensorQuantOverrides"] = signed
         settings["extra_options"]["DedicatedQDQPair"] = method.dedicated_qdq_pair
         return QDQQuantizer(model, **settings)
     return ONNXQuantizer(model, mode=QuantizationMode.QLinearOps, static=True, **settings)

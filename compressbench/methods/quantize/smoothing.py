@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressbench.methods.quantize.observing import observe
-from compressbench.models.onnx_graph import to_array, to_tensor
+from compressbench.models.onnx_graph import FACTORS_SUFFIX, to_array, to_tensor
 from compressbench.numerics.smoothing import smoothing_factors, smoothing_gain
 from compressbench.prediction import EncodedRows
 from compressbench.progress import Progress
@@ -212,8 +212,8 @@ def _insert_product(model: "ModelProto", place: Place, factors: np.ndarray, *, s
     from onnx import helper
 
     product = f"{place.tensor}_{suffix}"
-    model.graph.initializer.append(to_tensor(factors, f"{product}_factors"))
-    node = helper.make_node("Mul", [place.tensor, f"{product}_factors"], [product])
+    model.graph.initializer.append(to_tensor(factors, f"{product}{FACTORS_SUFFIX}"))
+    node = helper.make_node("Mul", [place.tensor, f"{product}{FACTORS_SUFFIX}"], [product])
     behind = next(at for at, each in enumerate(model.graph.node) if place.tensor in each.output) + 1
     model.graph.node.insert(behind, node)
     return product

@@ -24,7 +24,7 @@ OFF: Literal["off"] = "off"
 class Quantization(Method):
     """Parameters of every quantization; the names are ONNX Runtime's."""
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
     produces: ClassVar[Format] = "onnx-int8"
     libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
