@@ -164,6 +164,8 @@ def _parse_method(text: str, parameters: Parameters, *, chain: str) -> Method:
 
 
 def _spell_value(value: Any) -> str:
+    if isinstance(value, float):
+        return str(value).replace("e+", "e")  # a plus would join two methods
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

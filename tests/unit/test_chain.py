@@ -26,7 +26,7 @@ def values_of(annotation: Any, default: Any) -> st.SearchStrategy[Any]:
         elif member is int and isinstance(default, int | str):
             kinds.append(st.integers(1, 512))
         elif member is float:
-            kinds.append(st.floats(0.01, 0.99))
+            kinds += [st.floats(0.01, 0.99), st.floats(1e-30, 1e30)]
     return st.one_of(kinds)
 
 
