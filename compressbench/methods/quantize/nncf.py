@@ -160,8 +160,10 @@ class QuantNncf(Quantization):
                 ignored_scope=nncf.IgnoredScope(names=ignored),
                 advanced_parameters=self._advanced(nncf),
             )
-        if self.activation_type == "uint8":
-            move_to_unsigned(made, only=_grids_before_linear_layers(made))
+        before_linear, of_attention = _grids(made)
+        moved = before_linear if self.activation_type == "uint8" else set()
+        # OpenVINO multiplies queries and keys in INT8 as long as both are signed; without VNNI these sums saturate.
+        move_to_unsigned(made, only=moved | of_attention if self.reduce_range else moved)
         drop_unused_initializers(made)
         strip_exporter_traces(made)
         return made
@@ -177,12 +179,8 @@ class QuantNncf(Quantization):
         )
 
 
-def _grids_before_linear_layers(model: ModelProto) -> set[str]:
-    """Zero points of the activations that Linear layers alone read.
-
-    Queries and keys keep their signed codes: NNCF gives them zero point 0, and OpenVINO multiplies two computed sides
-    in INT8 only so.
-    """
+def _grids(model: ModelProto) -> tuple[set[str], set[str]]:
+    """Zero points of the activations that Linear layers alone read, and of all others: queries and keys."""
     from compressbench.models.onnx_graph import constant_names
 
     constants = constant_names(model)
@@ -190,14 +188,15 @@ def _grids_before_linear_layers(model: ModelProto) -> set[str]:
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    grids = set()
+    before_linear: set[str] = set()
+    others: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
             unpacked = [reader.output[0] for reader in readers.get(node.output[0], [])]
             users = [user for name in unpacked for user in readers.get(name, [])]
-            if users and all(user.op_type == "MatMul" and user.input[1] in constants for user in users):
-                grids.add(node.input[2])
-    return grids
+            is_linear = bool(users) and all(user.op_type == "MatMul" and user.input[1] in constants for user in users)
+            (before_linear if is_linear else others).add(node.input[2])
+    return before_linear, others
 
 
 @contextmanager
