@@ -20,7 +20,7 @@ from compressbench.tasks.data import TaskData
 
 BASELINE, CURRENT = "baseline", "current"
 LEAST_PROCESSES = LOOKS[0]
-LEAST_ROUNDS, MOST_ROUNDS = 1, 3
+LEAST_ROUNDS, MOST_ROUNDS = 1, 12
 """Rounds of one process."""
 FIRST_LOOK_SHARE = 0.6
 """Part of the budget after which there should be a first look; the rest is for more processes."""
@@ -133,7 +133,8 @@ def measure_until_told(
                 on_record(record)
             taken, number = planned.stop, number + 1
             if number == 1:
-                start_s, round_s = blocks_at[1] - began, blocks_at[-1] - blocks_at[1]
+                block_s = (blocks_at[-1] - blocks_at[1]) / (len(blocks_at) - 2)  # two sides make two blocks at least
+                start_s, round_s = blocks_at[1] - began - block_s, block_s * (len(blocks_at) - 1)
                 rounds = rounds_that_fit(budget_s, start_s=start_s, round_s=round_s)
             else:
                 longest_s = max(longest_s, clock_s() - began)

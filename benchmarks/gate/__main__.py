@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import gate
-from benchmarks.gate.bank import Bank, open_bank, record_bank
+from benchmarks.gate.bank import AGAIN, CONDITIONS, Bank, open_bank, record_bank
 from benchmarks.gate.coverage import coverage
 from benchmarks.gate.live import confirm, live_markdown
 from benchmarks.gate.models import make_base
@@ -79,7 +79,7 @@ def _overhead(given: argparse.Namespace) -> None:
 def _described(bank: Bank) -> str:
     environment = bank.settings["environment"]
     geometry = "x".join(str(size) for size in list(bank.settings["geometry"].values())[:4])
-    counts = ", ".join(f"{len({each.process for each in bank.records(name)})} {name}" for name in ("quiet", "loaded"))
+    counts = ", ".join(f"{len(bank.rounds(name, AGAIN)[0])} {name}" for name in CONDITIONS)
     return (
         f"Bank of {geometry} at {bank.shape}, {bank.threads} threads; processes a side: {counts}; "
         f"{environment['cpu']}, {environment['isa_class']}, onnxruntime {environment['packages']['onnxruntime']}."

@@ -2,13 +2,16 @@
 
 BANK/bank.json              geometry, threads, slowdowns asked for, columns of extra work, environment
 BANK/models/<name>/         the ONNX files: base, and slow-5, slow-10, slow-15
-BANK/<condition>/records.jsonl   one latency record a block; `process` is the generation
+BANK/<condition>/<side>/records.jsonl   one latency record a block of the base or the side; `process` is the generation
+
+Sides take turns, each beside a baseline of its own in a campaign of two, as `gate --live` measures: with all five in
+one round, blocks to compare would lie further apart than they do there.
 """
 
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +37,10 @@ from compressbench.stats import Rounds
 CONDITIONS = ("quiet", "loaded")
 BASELINE, AGAIN = "A", "A'"
 SLOWDOWNS = {"+5 %": 0.05, "+10 %": 0.10, "+15 %": 0.15}
+SIDES = {AGAIN: "again", "+5 %": "slow-5", "+10 %": "slow-10", "+15 %": "slow-15"}
+"""What is measured beside the baseline, and the name of its folders."""
 BANK_NAME = "bank.json"
-CALIBRATION_GENERATIONS = 8
+CALIBRATION_GENERATIONS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +62,15 @@ class Bank:
 
     def model(self, side: str) -> Path:
         """The ONNX file of a side; `BASELINE` and `AGAIN` are one."""
-        return self.folder / "models" / _folder_name(side) / "model.onnx"
+        return self.folder / "models" / ("base" if side in (BASELINE, AGAIN) else SIDES[side]) / "model.onnx"
 
-    def records(self, condition: str) -> list[LatencyRecord]:
-        """All blocks of a condition, in the order they were measured."""
-        read = RecordLog(self.folder / condition / LOG_NAME).read().records
-        return [each for each in read if isinstance(each, LatencyRecord)]
+    def log(self, condition: str, side: str) -> RecordLog:
+        """Where the blocks of a side and of its baseline are."""
+        return RecordLog(self.folder / condition / SIDES[side] / LOG_NAME)
+
+    def records(self, condition: str, side: str) -> list[LatencyRecord]:
+        """All blocks of a side and of its baseline, in the order they were measured."""
+        return [each for each in self.log(condition, side).read().records if isinstance(each, LatencyRecord)]
 
     def rounds(self, condition: str, side: str) -> tuple[Rounds, Rounds]:
         """The baseline's and another side's rounds by process.
@@ -70,7 +78,7 @@ class Bank:
         Raises:
             BadInput: If there is none.
         """
-        found = paired_rounds(self.records(condition), baseline_key=BASELINE, current_key=side)
+        found = paired_rounds(self.records(condition, side), baseline_key=BASELINE, current_key=side)
         if not found or not next(iter(found.values()))[0]:
             raise BadInput(f"{self.folder / condition} holds no rounds of {side}: record the bank first")
         return next(iter(found.values()))
@@ -130,15 +138,19 @@ def _prepared(folder: Path, asked: dict[str, Any], *, geometry: Geometry, progre
 def _calibrated(bank: Bank, base: Path, *, progress: Progress) -> dict[str, int]:
     """Columns of extra work for each slowdown: the cost of a column is measured on two chains, beside the model."""
     hidden = bank.settings["geometry"]["hidden"]
-    probes = {columns: write_variant(base, bank.folder / "probe" / str(columns), columns=columns)
-              for columns in (4 * hidden, 12 * hidden)}  # fmt: skip
-    subjects = [_subject(BASELINE, base), *(_subject(str(columns), path) for columns, path in probes.items())]
-    records = _generations(bank, subjects, range(CALIBRATION_GENERATIONS), progress=progress, name="calibrate")
+    few, many = 4 * hidden, 12 * hidden
+    probes = {str(columns): write_variant(base, bank.folder / "probe" / str(columns), columns=columns)
+              for columns in (few, many)}  # fmt: skip
+    records: dict[str, list[LatencyRecord]] = {name: [] for name in probes}
+    with progress.stage("calibrate", total=CALIBRATION_GENERATIONS) as advance:
+        for number in range(CALIBRATION_GENERATIONS):
+            for name, path in probes.items():
+                records[name] += _pair(bank, name, path, number=number, progress=progress)
+            advance()
     slowdowns = []
-    for columns in probes:
-        (sides,) = paired_rounds(records, baseline_key=BASELINE, current_key=str(columns)).values()
+    for name, blocks in records.items():
+        (sides,) = paired_rounds(blocks, baseline_key=BASELINE, current_key=name).values()
         slowdowns.append(measured_slowdown(*sides))
-    few, many = probes
     each = (slowdowns[1] - slowdowns[0]) / (many - few)
     fixed = slowdowns[0] - few * each  # of the nodes that are there however many columns there are
     columns = {name: max(1, round((wanted - fixed) / each)) for name, wanted in SLOWDOWNS.items()}
@@ -154,55 +166,33 @@ def measured_slowdown(baseline: Rounds, current: Rounds) -> float:
 
 
 def _record(bank: Bank, condition: str, *, processes: int, seconds: float, progress: Progress) -> None:
-    """Add generations to one condition."""
-    folder = bank.folder / condition
-    folder.mkdir(exist_ok=True)
-    log = RecordLog(folder / LOG_NAME)
-    first = 1 + max((each.process for each in bank.records(condition)), default=-1)
-    subjects = [_subject(side, bank.model(side)) for side in (BASELINE, AGAIN, *SLOWDOWNS)]
+    """Add generations to one condition, each side in turn, until there are enough or the time is over."""
+    first = {side: 1 + max((each.process for each in bank.records(condition, side)), default=-1) for side in SIDES}
     core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     beside: AbstractContextManager[object] = nullcontext()
     if condition == "loaded":
-        beside = competing(core=core, seed=first)
-    with beside:
-        _generations(
-            bank, subjects, range(first, processes), progress=progress, name=f"bank: {condition}", log=log,
-            seconds=seconds,
-        )  # fmt: skip
-
-
-def _generations(
-    bank: Bank,
-    subjects: Sequence[Subject],
-    numbers: range,
-    *,
-    progress: Progress,
-    name: str,
-    log: RecordLog | None = None,
-    seconds: float = float("inf"),
-) -> list[LatencyRecord]:
-    """Generation after generation, each block on disk before the next, until there are enough or the time is over."""
-    end, records = time.monotonic() + seconds, []
-    with (
-        open_campaign(
-            subjects, shapes=[bank.shape], threads=[bank.threads], session=1, progress=progress, seed=numbers.start
-        ) as campaign,
-        progress.stage(name, total=len(numbers)) as advance,
-    ):
+        beside = competing(core=core, seed=first[AGAIN])
+    end = time.monotonic() + seconds
+    numbers = range(min(first.values()), processes)
+    with beside, progress.stage(f"bank: {condition}", total=len(numbers)) as advance:
         for number in numbers:
-            for record in campaign.generation(number, range(number * ROUNDS, (number + 1) * ROUNDS)):
-                records.append(record)
-                if log is not None:
+            for side in (each for each in SIDES if first[each] <= number):
+                log = bank.log(condition, side)
+                log.path.parent.mkdir(parents=True, exist_ok=True)
+                for record in _pair(bank, side, bank.model(side), number=number, progress=progress):
                     log.append(record)
             advance()
             if time.monotonic() > end:
                 break
-    return records
 
 
-def _subject(key: str, path: Path) -> Subject:
-    return Subject(measured_key=key, graph_key=key, onnx_path=path)
-
-
-def _folder_name(side: str) -> str:
-    return "base" if side in (BASELINE, AGAIN) else f"slow-{100 * SLOWDOWNS[side]:.0f}"
+def _pair(bank: Bank, side: str, path: Path, *, number: int, progress: Progress) -> Iterator[LatencyRecord]:
+    """One generation of the baseline and a side."""
+    subjects = [
+        Subject(measured_key=key, graph_key=key, onnx_path=onnx_path)
+        for key, onnx_path in ((BASELINE, bank.model(BASELINE)), (side, path))
+    ]
+    with open_campaign(
+        subjects, shapes=[bank.shape], threads=[bank.threads], session=1, progress=progress, seed=number
+    ) as campaign:
+        yield from campaign.generation(number, range(number * ROUNDS, (number + 1) * ROUNDS))

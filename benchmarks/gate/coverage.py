@@ -16,7 +16,7 @@ from compressbench.stats import Rounds, ratio_interval, slowdown_interval
 
 MEAN_RUN = 4
 """Neighbouring processes of one run, on average."""
-SIZES = ((3, 3), (8, 3), (18, 3), (30, 3))
+SIZES = ((3, 5), (8, 12), (12, 12), (18, 12))
 """Processes and rounds of a data set: a run's three, the gate's eight and more."""
 TRUE_RATIO = 1.07
 TAIL = 0.025

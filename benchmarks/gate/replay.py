@@ -18,7 +18,7 @@ from compressbench.reporting.svg import GREY, line, polyline, svg, text
 from compressbench.stats import Rounds
 
 VERDICTS = ("pass", "inconclusive", "regression")
-LEAST_ROUNDS = 2
+LEAST_ROUNDS = 8
 CAVEAT = "which are for independent decisions, but blocks overlap: the last column is of disjoint blocks alone"
 CURVE = np.arange(0, 16) / 100
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 300, 56, 150, 40, 44

@@ -1,6 +1,12 @@
-"""The parent's end of a measuring process: starts it, asks it for blocks, ends it."""
+"""The parent's end of a measuring process: starts it, asks it for blocks, freezes it between them, ends it.
+
+Threads of a runtime spin after a run, in the hope of the next one: ONNX Runtime's for 57 ms on an AMD EPYC of the third
+generation. A process that waits for its next block would take a core from the one that is being timed. So the kernel
+stops it meanwhile, and it goes on as if no time had gone by, which also keeps the pause out of its own next runs.
+"""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -16,11 +22,14 @@ from compressbench.errors import CompressbenchError
 from compressbench.harness.cores import cores_for
 from compressbench.harness.real_rows import RealRows
 
-BLOCK_NS = 300_000_000
-"""A block holds as many runs as fit into this, within the two bounds below."""
+BLOCK_NS = 60_000_000
+"""A block holds as many runs as fit into this, within the two bounds below. Short, for what a machine does to its
+guests changes within tenths of a second, and only what changes more slowly than blocks does a pair of them share."""
 LEAST_RUNS, MOST_RUNS = 1, 10
-IDLE_S = 0.02
-"""Pause between two workers, so that the last one's spinning threads have gone to sleep."""
+FREEZES = sys.platform == "linux"
+"""Elsewhere a frozen process would outlive a parent that is killed."""
+SPIN_S = 0.1
+"""Pause before each block where processes are not frozen, so that the last one's threads have gone to sleep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,7 @@ class Worker:
     cores: tuple[int, ...] = ()
     opened: dict[str, int] = field(default_factory=dict)
     """What opening the model took: `load_ns`, `start_memory_bytes`."""
+    frozen: bool = False
     runs: dict[str, int] = field(default_factory=dict)
     typical_ns: dict[str, float] = field(default_factory=dict)
     """What a run takes once warm, by shape."""
@@ -116,11 +126,20 @@ class Worker:
         return self.receive()
 
     def send(self, request: dict[str, Any]) -> None:
-        """Send one request; a process that has died is told of by `receive`."""
+        """Send one request, which wakes a frozen process; a process that has died is told of by `receive`."""
         assert self.process.stdin is not None  # a pipe
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
+        if self.frozen:
+            self.process.send_signal(signal.SIGCONT)
+            self.frozen = False
+
+    def freeze(self) -> None:
+        """Stop all its threads until the next request, where the system can."""
+        if FREEZES:
+            self.process.send_signal(signal.SIGSTOP)
+            self.frozen = True
 
     def receive(self) -> dict[str, Any]:
         """Wait for the answer to the last request.
@@ -142,9 +161,11 @@ class Worker:
         return answer
 
     def run(self, work: Work) -> list[int]:
-        """Nanoseconds of one block's runs, after a pause for the other workers' threads and its untimed runs."""
-        time.sleep(IDLE_S)
+        """Nanoseconds of one block's runs; its untimed runs come before, and it is frozen behind."""
+        if not FREEZES:
+            time.sleep(SPIN_S)
         samples_ns: list[int] = self.ask({"run": list(work.run), "warmup": list(work.warmup)})["samples_ns"]
+        self.freeze()
         return samples_ns
 
     def fixed_work(self, shape: str) -> Work:
@@ -156,7 +177,9 @@ class Worker:
         return Work(shape=shape, run=[shape] * count, warmup=[shape] if count > 1 else ())
 
     def settle(self, shape: str, *, inputs: str | None = None, first: Sequence[str] = (), least_ns: int) -> None:
-        """Warm one shape up until it is steady, and size its blocks by it.
+        """Warm one shape up until it is steady, and size its blocks by it; the process is frozen behind.
+
+        The first time its working threads get a core each, where the process is bound to cores.
 
         Args:
             shape: As recorded.
@@ -164,7 +187,9 @@ class Worker:
             first: Inputs to run once before.
             least_ns: How long it is to have been steady.
         """
-        answer = self.ask({"settle": inputs or shape, "first": list(first), "least_ns": least_ns})
+        pin = () if self.typical_ns else self.cores
+        answer = self.ask({"settle": inputs or shape, "first": list(first), "least_ns": least_ns, "pin": pin})
+        self.freeze()
         self.typical_ns[shape] = typical_ns = float(np.median(answer["samples_ns"][-3:]))
         self.runs[shape] = int(np.clip(BLOCK_NS // max(typical_ns, 1), LEAST_RUNS, MOST_RUNS))
         if not answer["settled"]:

@@ -3,11 +3,13 @@
 Protocol, one JSON object a line. First in: ``{"onnx_path", "torch_path"?, "runtime"?, "threads", "cores"?,
 "inputs_path"}``, answered by ``{"ready", "load_ns", "start_memory_bytes"}`` or ``{"error": text}``. Inputs have names.
 ``{"run": [names], "warmup": [names]}`` runs `warmup` untimed and `run` timed, answered by ``{"samples_ns"}``;
-``{"settle": name, "first": [names], "least_ns"}`` runs `first` once and then `settle` until it is steady, answered by
-``{"samples_ns", "settled"}``; ``{"for_ns", "run": [names]}`` runs the names again and again for that long;
+``{"settle": name, "first": [names], "least_ns", "pin"?}`` runs `first` once, binds the threads that work to the cores
+`pin` and runs `settle` until it is steady, answered by ``{"samples_ns", "settled"}``;
+``{"for_ns", "run": [names]}`` runs the names again and again for that long;
 ``{"memory": true}`` is answered by ``{"peak_memory_bytes"}``. End of input ends the process.
 """
 
+import ctypes
 import json
 import re
 import signal
@@ -21,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from compressbench.errors import CompressbenchError
-from compressbench.harness.cores import bind
+from compressbench.harness.cores import bind, pin_threads
 from compressbench.harness.settling import LEAST_PIECE, is_settled
 from compressbench.runtimes.catalog import DEFAULT, RUNTIMES, Model, open_model
 
 LEAST_NS = 250_000_000
 SETTLE_MAX_S = 2.0
+PR_SET_PDEATHSIG = 1
 ASK_EVERY_NS = 20_000_000
 """Whether it is steady is asked no more often than this, so that asking takes no share of the core's time."""
 
@@ -83,6 +86,7 @@ def serve() -> None:
     Ctrl-C reaches every process of the terminal; the one that started this one decides what it means.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     request = json.loads(sys.stdin.readline())
     bind(request.get("cores", ()))
     try:
@@ -143,6 +147,7 @@ def _answer_to(asked: dict[str, Any], model: Model, inputs: dict[str, dict[str, 
         return {"peak_memory_bytes": peak_memory_bytes()}
     if "settle" in asked:
         sample_latency([once(name) for name in asked.get("first", ())])
+        pin_threads(once(asked["settle"]), asked.get("pin", ()))
         samples_ns, settled = settle(once(asked["settle"]), least_ns=asked.get("least_ns", LEAST_NS))
         return {"samples_ns": samples_ns, "settled": settled}
     runs = [once(name) for name in asked["run"]]
@@ -150,6 +155,12 @@ def _answer_to(asked: dict[str, Any], model: Model, inputs: dict[str, dict[str, 
         return {"samples_ns": sample_for(runs, for_ns=asked["for_ns"])}
     sample_latency([once(name) for name in asked.get("warmup", ())])
     return {"samples_ns": sample_latency(runs)}
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent dies: while it is frozen it sees no end of its input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _read_inputs(path: Path, model: Model) -> dict[str, dict[str, np.ndarray]]:

@@ -1,5 +1,6 @@
 """The gate's own benchmarks: extra work changes time and nothing else, and the counting is right."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,17 @@ from scipy.stats import beta
 
 from benchmarks.gate import bank as recording
 from benchmarks.gate.__main__ import main
-from benchmarks.gate.bank import AGAIN, BASELINE, CONDITIONS, ROUNDS, SLOWDOWNS, Bank, measured_slowdown, open_bank
+from benchmarks.gate.bank import (
+    AGAIN,
+    BASELINE,
+    CONDITIONS,
+    ROUNDS,
+    SIDES,
+    SLOWDOWNS,
+    Bank,
+    measured_slowdown,
+    open_bank,
+)
 from benchmarks.gate.competitor import competing, spells
 from benchmarks.gate.coverage import TRUE_RATIO, coverage, simulated
 from benchmarks.gate.models import with_extra_work
@@ -20,7 +31,6 @@ from compressbench.harness.shapes import Shape
 from compressbench.models.geometry import Geometry
 from compressbench.models.onnx_graph import read_model, to_tensor, write_model
 from compressbench.progress import Quiet
-from compressbench.records.log import RecordLog
 from compressbench.records.schema import LatencyRecord
 
 PROCESSES, WIDTH = 24, 8
@@ -31,16 +41,17 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     """Rounds drawn from a seed: processes scatter by 1 %, rounds by 1 %, and slower copies are as slow as they say."""
     folder = tmp_path_factory.mktemp("bank")
     rng = np.random.default_rng(0)
-    for condition in CONDITIONS:
-        (folder / condition).mkdir()
-        log = RecordLog(folder / condition / "records.jsonl")
+    made = Bank(folder=folder, settings={"geometry": {}, "threads": 1, "shape": [1, 16]})
+    for condition, side in itertools.product(CONDITIONS, SIDES):
+        log = made.log(condition, side)
+        log.path.parent.mkdir(parents=True)
         for process in range(PROCESSES):
-            for side, slowdown in {BASELINE: 0.0, AGAIN: 0.0, **SLOWDOWNS}.items():
+            for key, slowdown in {BASELINE: 0.0, side: SLOWDOWNS.get(side, 0.0)}.items():
                 level = 8e6 * (1 + slowdown) * rng.lognormal(0, 0.01)
                 for number in range(process * ROUNDS, (process + 1) * ROUNDS):
                     samples = level * rng.lognormal(0, 0.01, size=3)
-                    log.append(_block(side, process, number, samples))
-    return Bank(folder=folder, settings={"geometry": {}, "threads": 1, "shape": [1, 16]})
+                    log.append(_block(key, process, number, samples))
+    return made
 
 
 def _block(side: str, process: int, number: int, samples: np.ndarray) -> LatencyRecord:
@@ -186,7 +197,7 @@ def test_a_competitor_is_busy_half_of_the_time_and_ends() -> None:
 def test_a_bank_is_recorded_beside_a_competitor_and_goes_on(
     tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Takes seconds: a generation is five processes."""
+    """Takes seconds: a generation is two processes a side."""
     monkeypatch.setattr(recording, "CALIBRATION_GENERATIONS", 1)
     monkeypatch.setattr(recording, "CONDITIONS", ("loaded",))
     base = tmp_path / "models" / "base"
@@ -203,7 +214,8 @@ def test_a_bank_is_recorded_beside_a_competitor_and_goes_on(
     before, after = made.rounds("loaded", "+10 %")
     assert [len(before), len(after)] == [1, 1]
     assert len(before[0]) == ROUNDS
-    assert {each.measured_key for each in made.records("loaded")} == {BASELINE, AGAIN, *SLOWDOWNS}
+    for side in SIDES:
+        assert {each.measured_key for each in made.records("loaded", side)} == {BASELINE, side}
     with pytest.raises(BadInput, match="is a bank of another model, shape or thread count"):
         recording.record_bank(tmp_path, processes=1, **(how | {"shape": Shape(2, 16)}))
 

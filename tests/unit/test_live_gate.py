@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressbench.gate.latency import decide_growing, paired_rounds
-from compressbench.live_gate import measure_until_told, rounds_that_fit
+from compressbench.live_gate import MOST_ROUNDS, measure_until_told, rounds_that_fit
 from compressbench.progress import Quiet
 from compressbench.records.schema import LatencyRecord
 
@@ -54,7 +54,7 @@ def test_a_clear_case_ends_at_the_first_look(slowdown: float) -> None:
 def test_an_unclear_case_takes_the_budget_and_no_more() -> None:
     campaign = MadeUpCampaign(slowdown=0.05, scatter=0.01)
     records = measured(campaign, budget_s=100)
-    assert 95 <= campaign.now_s <= 100
+    assert 90 <= campaign.now_s <= 100  # another generation takes seven seconds
     (sides,) = paired_rounds(records, baseline_key="old", current_key="new").values()
     assert len(sides[0]) > 8
     assert decide_growing(*sides, threshold=0.05, ended=True).verdict == "inconclusive"
@@ -69,18 +69,18 @@ def test_eight_processes_a_side_are_measured_however_small_the_budget() -> None:
 def test_rounds_have_numbers_of_their_own() -> None:
     records = measured(MadeUpCampaign(slowdown=0.0, scatter=0.005), budget_s=1000)
     rounds = {(each.process, each.round) for each in records}
-    assert len({number for _, number in rounds}) == len(rounds) == 1 + 7 * 3
+    assert len({number for _, number in rounds}) == len(rounds) == 1 + 7 * MOST_ROUNDS
 
 
 @pytest.mark.parametrize(
     ("budget_s", "start_s", "round_s", "rounds"),
     [
-        (50, 2.0, 0.5, 3),
+        (50, 2.0, 0.1, MOST_ROUNDS),
         (50, 2.0, 0.8, 2),
         (50, 3.5, 1.0, 1),
         (10, 3.0, 1.0, 1),
         (160, 8.0, 3.0, 1),
-        (160, 4.0, 0.0, 3),
+        (160, 4.0, 0.0, MOST_ROUNDS),
     ],
 )
 def test_rounds_that_fit(budget_s: float, start_s: float, round_s: float, rounds: int) -> None:
