@@ -79,7 +79,7 @@ def _overhead(given: argparse.Namespace) -> None:
 def _described(bank: Bank) -> str:
     environment = bank.settings["environment"]
     geometry = "x".join(str(size) for size in list(bank.settings["geometry"].values())[:4])
-    counts = ", ".join(f"{len(bank.rounds(name, AGAIN)[0])} {name}" for name in CONDITIONS)
+    counts = ", ".join(f"{len({each.process for each in bank.records(name, AGAIN)})} {name}" for name in CONDITIONS)
     return (
         f"Bank of {geometry} at {bank.shape}, {bank.threads} threads; processes a side: {counts}; "
         f"{environment['cpu']}, {environment['isa_class']}, onnxruntime {environment['packages']['onnxruntime']}."

@@ -4,8 +4,6 @@ The runtime's profiler times each run from within; the harness times it from wit
 campaigns use. What lies between is the call through Python, the dict of inputs and the clock.
 """
 
-import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import numpy as np
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.shapes import Shape
 from compressbench.harness.worker import sample_latency
-from compressbench.runtimes.onnxruntime import OrtModel, session_options
+from compressbench.runtimes.onnxruntime import OrtModel, profiled, session_options
 
 RUNS_A_BLOCK = 10
 RESAMPLES = 2000
@@ -28,18 +26,11 @@ def measure_overhead(onnx_path: Path, *, shape: Shape, threads: int, blocks: int
         threads: Intra-op threads.
         blocks: Of ten runs each, with a warm-up run before, as in a campaign.
     """
-    from onnxruntime import InferenceSession
-
     arrays = {name.split("/")[1]: array for name, array in latency_inputs([onnx_path], [shape]).items()}
-    with tempfile.TemporaryDirectory() as folder:
-        options = session_options(threads=threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+    with profiled(onnx_path, session_options(threads=threads)) as (session, events):
         model = OrtModel(session, onnx_path)
         runs = [lambda: model(arrays)] * (1 + RUNS_A_BLOCK)
         outside_ns = [sample_latency(runs)[1:] for _ in range(blocks)]
-        events = json.loads(Path(session.end_profiling()).read_text())
     inside_us = [event["dur"] for event in events if event.get("name") == "model_run"]
     inside = np.array(inside_us, dtype=np.float64).reshape(blocks, RUNS_A_BLOCK + 1)[:, 1:]
     overhead: np.ndarray = (np.array(outside_ns) / 1e3 / inside - 1).ravel()

@@ -1,14 +1,11 @@
 """Where the time of a model goes in ONNX Runtime: nanoseconds by operator, from its profiler."""
 
-import json
-import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.shapes import Shape
-from compressbench.runtimes.onnxruntime import session_options
+from compressbench.runtimes.onnxruntime import profiled, session_options
 from compressbench.table import Table
 from compressbench.units import format_durations, format_percent
 
@@ -24,18 +21,11 @@ def operator_times(onnx_path: Path, shape: Shape, *, threads: int, runs: int = R
         threads: Intra-op threads.
         runs: Timed passes that are averaged, after a few untimed ones.
     """
-    from onnxruntime import InferenceSession
-
     arrays = {name.split("/")[1]: values for name, values in latency_inputs([onnx_path], [shape]).items()}
-    with tempfile.TemporaryDirectory() as folder:
-        options = session_options(threads=threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+    with profiled(onnx_path, session_options(threads=threads)) as (session, events):
         inputs = {each.name: arrays[each.name] for each in session.get_inputs()}
         for _ in range(WARMUP_RUNS + runs):
             session.run(None, inputs)
-        events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
     kernels = [each for each in events if each.get("name", "").endswith("_kernel_time")]
     counted = kernels[len(kernels) * WARMUP_RUNS // (WARMUP_RUNS + runs) :]
     times: defaultdict[str, list[int]] = defaultdict(list)

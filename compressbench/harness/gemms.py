@@ -1,6 +1,5 @@
 """The matrix products of a model as ONNX Runtime runs them: its optimized graph, profiled once at a fixed shape."""
 
-import json
 import math
 import re
 import tempfile
@@ -8,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.shapes import Shape
 from compressbench.harness.weights import WEIGHT_INPUT
 from compressbench.models.onnx_graph import constant_names, read_model, write_model
-from compressbench.runtimes.onnxruntime import session_options
+from compressbench.runtimes.onnxruntime import profiled, session_options
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -141,17 +140,14 @@ def _optimized_and_shapes(
     onnx_path: Path, inputs: Mapping[str, np.ndarray], folder: Path, *, optimized: bool
 ) -> tuple["ModelProto", Shapes]:
     """The graph that ran, and for each of its nodes the shapes of first input and first output in one profiled run."""
-    from onnxruntime import GraphOptimizationLevel, InferenceSession
+    from onnxruntime import GraphOptimizationLevel
 
     options = session_options(threads=1)
     if not optimized:
         options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
     options.optimized_model_filepath = str(folder / "optimized.onnx")
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "profile")
-    session = InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
-    session.run(None, {each.name: inputs[each.name] for each in session.get_inputs()})
-    events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
+    with profiled(onnx_path, options) as (session, events):
+        session.run(None, {each.name: inputs[each.name] for each in session.get_inputs()})
     shapes = {}
     for event in events:
         details = event.get("args", {})

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compressbench.records.latencies import latency_index
-from compressbench.records.run_index import index_records
+from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import SCHEMA_VERSION, Record
 from compressbench.reporting.rows import row_of
 from compressbench.reporting.seeds import seeds_of
@@ -32,13 +34,27 @@ def comparison(records: Sequence[Record], *, environment: Mapping[str, Any], fol
     for row, adjusted in zip(tested, holm([row["score_p_value"] for row in tested]), strict=True):
         row["score_p_value_holm"] = adjusted
     seeds = [finite(entry) for entry in seeds_of(index, rows)]
+    tokenization = tokenization_of(index)
     return {
         "schema_version": SCHEMA_VERSION,
         "environment": dict(environment),
         "rows": [finite(row) for row in rows],
         "summary": [finite(entry) for entry in summarize(rows)],
         **({"over_seeds": seeds} if seeds else {}),
+        **({"tokenization": tokenization} if tokenization else {}),
     }
+
+
+def tokenization_of(index: RunIndex) -> dict[str, dict[str, dict[str, float]]]:
+    """What turning one request into token ids takes, by task and shape of real lengths: the last measured, in ns."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for record in index.tokenizations:
+        found.setdefault(record.task, {})[record.shape] = {
+            "median_ns": float(np.median(record.samples_ns)),
+            "p95_ns": float(np.percentile(record.samples_ns, 95)),
+            "calls": len(record.samples_ns),
+        }
+    return found
 
 
 def finite(value: Any) -> Any:

@@ -12,6 +12,7 @@ from compressbench.reporting.tables import (
     format_interval,
     runs_here,
 )
+from compressbench.units import format_milliseconds
 
 GENERATED_PREFIX = "synthetic-"
 
@@ -54,6 +55,8 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
             "Their 95 % are over dev rows, not over seeds; p is paired against the teacher's answers, "
             "adjusted for all rows by Holm."
         )
+    if comparison.get("tokenization"):
+        notes.append(f"Tokenizing a request, part of no latency: {_tokenization(comparison['tokenization'])}.")
     if comparison.get("over_seeds"):
         notes.append(
             "Over seeds: mean of trainings that differ in their seed; differences are taken seed by seed. Intervals "
@@ -67,6 +70,15 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
 def _has_the_baselines_graph(row: dict[str, Any]) -> bool:
     intervals = [interval for shapes in row["speedup"].values() for interval in shapes.values()]
     return row["chain"] != BASELINE and SAME_GRAPH in map(format_interval, intervals)
+
+
+def _tokenization(by_task: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Task, shape and milliseconds."""
+    return ", ".join(
+        f"{task} ({shape}) {format_milliseconds(found['median_ns'])} ms, p95 {format_milliseconds(found['p95_ns'])} ms"
+        for task, shapes in by_task.items()
+        for shape, found in shapes.items()
+    )
 
 
 def _machine(environment: dict[str, Any], runtimes: Sequence[str]) -> str:

@@ -1,8 +1,11 @@
 """ONNX Runtime: opens a model with fixed threads. Needs numpy and onnxruntime, nothing else."""
 
-from collections.abc import Mapping
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,6 +55,20 @@ def open_model(path: Path, *, threads: int) -> OrtModel:
     except Exception as error:  # noqa: BLE001 - ONNX Runtime has a class per kind of failure and no base for them
         raise BadInput(f"{path} cannot be opened by ONNX Runtime: {str(error).strip().splitlines()[0]}") from None
     return OrtModel(session, path)
+
+
+@contextmanager
+def profiled(path: Path, options: "SessionOptions") -> Iterator[tuple["InferenceSession", list[dict[str, Any]]]]:
+    """A session with its profiler on, and a list that holds the profiler's events once the context has ended."""
+    from onnxruntime import InferenceSession
+
+    events: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        yield session, events
+        events += json.loads(Path(session.end_profiling()).read_text())
 
 
 def write_optimized_graph(path: Path, to: Path) -> None:

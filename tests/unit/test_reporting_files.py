@@ -14,6 +14,7 @@ from fake_run import TASKS, cell, failed_cell, fake_run, latency, measured_key, 
 from rich.console import Console
 
 from compressbench.errors import UnknownName
+from compressbench.records.schema import TokenizationRecord
 from compressbench.reporting import writers
 from compressbench.reporting.comparison import comparison
 from compressbench.reporting.console import print_comparison
@@ -110,6 +111,16 @@ class TestScreen:
         text = on_screen(full)
         note = text.index("* quant-qop: failed: a <b> & 5 % of it_self | none")
         assert text.index("MRPC: score") < note < text.index("MNLI: size")
+
+    def test_tokenization_is_told_apart_from_latency(self) -> None:
+        records = [
+            TokenizationRecord(session=session, task="CoLA", shape="task", samples_ns=[level] * 19 + [3 * level])
+            for session, level in ((1, 900_000), (2, 100_000))
+        ]
+        compared = comparison([*fake_run(("CoLA",)), *records], environment=ENVIRONMENT, folder=Path("run"))
+        assert compared["tokenization"]["CoLA"]["task"] == {"median_ns": 100_000.0, "p95_ns": 110_000.0, "calls": 20}
+        told = "Tokenizing a request, part of no latency: CoLA (task) 0.10 ms, p95 0.11 ms."
+        assert told in " ".join(on_screen(compared).split())
 
     def test_the_machine_is_named(self, full: dict[str, Any]) -> None:
         assert "Measured on: Some CPU, 2 threads, onnxruntime 1.31.0, x86_64+avx2." in on_screen(full)

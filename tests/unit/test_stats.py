@@ -118,6 +118,17 @@ class TestRatioInterval:
         found = ratio_interval(*rounds, seed=0)
         assert (found.low, found.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
 
+    def test_many_processes_have_the_bootstrap_of_their_medians(self) -> None:
+        rounds = noisy_rounds(ratio=1.5, processes=12, rounds=9, seed=5)
+        medians = np.median(np.log(rounds[0]) - np.log(rounds[1]), axis=1)
+        expected = scipy_stats.bootstrap(
+            (medians,), np.median, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+        ).confidence_interval
+        found = ratio_interval(*rounds, seed=0)
+        spread = expected.high - expected.low
+        assert math.log(found.low) == pytest.approx(expected.low, abs=0.1 * spread)
+        assert math.log(found.high) == pytest.approx(expected.high, abs=0.1 * spread)
+
     def test_three_processes_hold_the_truth_as_often_as_they_say(self) -> None:
         rng = np.random.default_rng(0)
         held = 0
