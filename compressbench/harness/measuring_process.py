@@ -128,12 +128,12 @@ class Worker:
     def send(self, request: dict[str, Any]) -> None:
         """Send one request, which wakes a frozen process; a process that has died is told of by `receive`."""
         assert self.process.stdin is not None  # a pipe
+        if self.frozen:  # before it is written to: a long request waits for its reader
+            self.process.send_signal(signal.SIGCONT)
+            self.frozen = False
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-        if self.frozen:
-            self.process.send_signal(signal.SIGCONT)
-            self.frozen = False
 
     def freeze(self) -> None:
         """Stop all its threads until the next request, where the system can."""
