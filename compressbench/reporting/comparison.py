@@ -5,15 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compressbench.records.latencies import latency_index
 from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import SCHEMA_VERSION, Record
 from compressbench.reporting.rows import row_of
 from compressbench.reporting.seeds import seeds_of
 from compressbench.reporting.summary import summarize
-from compressbench.stats import holm
+from compressbench.stats import holm, percentile
 
 
 def comparison(records: Sequence[Record], *, environment: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -50,8 +48,8 @@ def tokenization_of(index: RunIndex) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in index.tokenizations:
         found.setdefault(record.task, {})[record.shape] = {
-            "median_ns": float(np.median(record.samples_ns)),
-            "p95_ns": float(np.percentile(record.samples_ns, 95)),
+            "median_ns": percentile(record.samples_ns, 50),
+            "p95_ns": percentile(record.samples_ns, 95),
             "calls": len(record.samples_ns),
         }
     return found
