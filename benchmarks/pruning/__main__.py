@@ -5,6 +5,7 @@ python -m benchmarks.pruning study [RUN]                             # the seed 
 python -m benchmarks.pruning curve RUN... [--against CHAIN]          # sparsity and score, pooled over seeds
 python -m benchmarks.pruning structured [--model DIR]                # speedup of a smaller dense model at 8x128
 python -m benchmarks.pruning sensitivity --model DIR --task T --data-dir GLUE
+python -m benchmarks.pruning grow --model DIR --folder DIR           # a 6x384 classifier in BERT-Base's shape
 python -m benchmarks.pruning control --model DIR --folder DIR        # a grown teacher without what growth added
 """
 
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     added = {name: commands.add_parser(name) for name in
-             ("mask", "study", "curve", "structured", "sensitivity", "control")}  # fmt: skip
+             ("mask", "study", "curve", "structured", "sensitivity", "grow", "control")}  # fmt: skip
     for each in added.values():
         each.add_argument("--to", type=Path, help="Markdown file to write too; a plot goes beside it")
         each.add_argument("--threads", type=int, default=usable_cores())
@@ -51,13 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     added["curve"].add_argument("--against", default="baseline", help="chain that differences are taken from")
     added["curve"].add_argument("--prefix", default="", help="what stands before prune in the chains, such as distill")
     added["structured"].add_argument("--removal", default="heads-0.33-ffn-0.5")
-    for name in ("structured", "sensitivity", "control"):
+    for name in ("structured", "sensitivity", "grow", "control"):
         added[name].add_argument("--model", type=Path, required=name != "structured", help="classifier folder")
     added["sensitivity"].add_argument("--task", required=True)
     added["sensitivity"].add_argument("--data-dir", type=Path)
     added["sensitivity"].add_argument("--amounts", type=float, nargs="+", default=[0.5, 0.8, 1.0])
     added["sensitivity"].add_argument("--seed", type=int, default=1)
-    added["control"].add_argument("--folder", type=Path, required=True, help="where the control is written")
+    for name in ("grow", "control"):
+        added[name].add_argument("--folder", type=Path, required=True, help="where the other model is written")
     return parser
 
 
@@ -89,6 +91,10 @@ def _run(options: argparse.Namespace) -> tuple[str, str]:
                 options.model, task_name=options.task, data_dir=options.data_dir, amounts=options.amounts,
                 seed=options.seed, threads=options.threads,
             )  # fmt: skip
+        case "grow":
+            from benchmarks.pruning.growing import write_grown
+
+            return write_grown(options.model, to=options.folder), ""
         case _:
             from benchmarks.pruning.control import write_control
 

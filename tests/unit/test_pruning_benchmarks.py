@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from benchmarks.pruning.__main__ import main
 from benchmarks.pruning.control import ungrown, write_control
 from benchmarks.pruning.curve import curve_table
+from benchmarks.pruning.growing import doubled
 from benchmarks.pruning.mask import mask_table
 from benchmarks.pruning.sensitivity import score_parts, sensitivities
 from benchmarks.pruning.study import is_pruned_from, study_table
@@ -132,34 +133,6 @@ def test_a_model_without_its_classifier_answers_one_class(tiny_teacher: Path, ti
     ]  # fmt: skip
 
 
-def doubled(small: BertForSequenceClassification) -> BertForSequenceClassification:
-    """Net2Net: every feature twice, behind each layer one whose residual branches add zero."""
-    values = small.config.to_dict()
-    for name in ("num_hidden_layers", "hidden_size", "intermediate_size"):
-        values[name] *= 2
-    big = BertForSequenceClassification(BertConfig.from_dict(values)).eval()
-    new = big.state_dict()
-    for name, tensor in small.state_dict().items():
-        if "embeddings" in name and tensor.dim() == 2:
-            new[name] = tensor.repeat_interleave(2, dim=1)
-            continue
-        wide = tensor if name.startswith("classifier") else tensor.repeat_interleave(2, dim=0)
-        wide = wide.repeat_interleave(2, dim=1) / 2 if wide.dim() == 2 else wide
-        wide = wide / 2**0.5 if ".query." in name else wide
-        match = re.match(r"bert\.encoder\.layer\.(\d+)\.(.*)", name)
-        names = [f"bert.encoder.layer.{2 * int(match[1]) + k}.{match[2]}" for k in (0, 1)] if match else [name]
-        new |= {each: wide.clone() for each in names}
-    for layer in range(1, values["num_hidden_layers"], 2):
-        for branch in ("attention.output.dense", "output.dense"):
-            for kind in ("weight", "bias"):
-                new[f"bert.encoder.layer.{layer}.{branch}.{kind}"].zero_()
-        for kind, neutral in (("weight", 1.0), ("bias", 0.0)):
-            new[f"bert.encoder.layer.{layer - 1}.output.LayerNorm.{kind}"].fill_(neutral)
-            new[f"bert.encoder.layer.{layer}.attention.output.LayerNorm.{kind}"].fill_(neutral)
-    big.load_state_dict(new)
-    return big
-
-
 def test_the_control_takes_out_exactly_what_growth_added(tiny_teacher: Path, tmp_path: Path) -> None:
     small = load_classifier(tiny_teacher)
     grown = doubled(small)
@@ -173,6 +146,20 @@ def test_the_control_takes_out_exactly_what_growth_added(tiny_teacher: Path, tmp
     assert "2x32x2x64" in write_control(tmp_path / "grown", to=tmp_path / "control")
     again = load_classifier(tmp_path / "control")
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(again.parameters(), small.parameters(), strict=True))
+
+
+def test_a_grown_teacher_answers_as_the_small_one_and_its_twins_differ(
+    tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["grow", "--model", str(tiny_teacher), "--folder", str(tmp_path / "grown")]) == 0
+    assert "4x64x2x128" in capsys.readouterr().out
+    small, grown = load_classifier(tiny_teacher), load_classifier(tmp_path / "grown")
+    inputs = {"input_ids": torch.tensor([[2, 6, 7, 15, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
+    with torch.no_grad():
+        before, after = small(**inputs).logits, grown(**inputs).logits
+    assert torch.allclose(before, after, atol=0.1 * float(before.abs().max()))
+    query = grown.bert.encoder.layer[0].attention.self.query.weight
+    assert not torch.equal(query[::2], query[1::2])
 
 
 def test_a_model_that_was_not_doubled_is_no_grown_one() -> None:
