@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +69,19 @@ class AuthorsLoop:
                 candidates.append(self._nearest(word.text))
         return draw_copies([sentence], [candidates], settings=self.settings, rng=rng)
 
+    @cached_property
+    def _special_ids(self) -> tuple[int, int, int]:
+        vocabulary = self.source.tokenizer.get_vocab()
+        return vocabulary["[CLS]"], vocabulary["[SEP]"], vocabulary["[MASK]"]
+
     def ranked(self, blank: Blank) -> list[int]:
         """Every piece, the most probable first."""
-        special = [self.source.tokenizer.token_to_id(piece) for piece in ("[CLS]", "[SEP]", "[MASK]")]
+        opening, end, mask = self._special_ids
         masked = list(blank.pieces)
-        masked[blank.place] = special[2]
-        first = [special[0], *masked, special[1]]
+        masked[blank.place] = mask
+        first = [opening, *masked, end]
         limit = self.model.config.max_position_embeddings
-        ids = [*first, *blank.pieces, special[1]][:limit]
+        ids = [*first, *blank.pieces, end][:limit]
         types = ([0] * len(first) + [1] * limit)[: len(ids)]
         with torch.inference_mode():
             scores = self.model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types])).logits
@@ -122,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = measure(turns, texts, rounds=given.rounds, seed=given.seed)
     ratios = _tell_speed(seconds, size=given.sentences)
     overlaps = _tell_overlaps(loop, sources, texts[: given.sentences], count=given.overlap_words, seed=given.seed)
-    missed = [mode for mode, target in TARGETS.items() if ratios[mode].ratio < target]
+    missed: list[str] = [mode for mode, target in TARGETS.items() if ratios[mode].ratio < target]
     if overlaps < OVERLAP_TARGET:
         missed.append("overlap")
     print(f"\ntargets {'missed: ' + ', '.join(missed) if missed else 'reached'}")

@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(given.seed)
     folder = inspect_model(str(given.encoder)).path
     tokenizer = load_tokenizer(folder)
-    mask, cls, sep = (tokenizer.token_to_id(piece) for piece in ("[MASK]", "[CLS]", "[SEP]"))
+    vocabulary = tokenizer.get_vocab()
+    mask, cls, sep = (vocabulary[piece] for piece in ("[MASK]", "[CLS]", "[SEP]"))
     ids = packed_rows(tokenized(Corpus(given.corpus).lines(), tokenizer), length=given.length, cls_id=cls, sep_id=sep)
     rows = torch.tensor([row for row in islice(ids, given.rows) if len(row) == given.length])
     if len(rows) <= 2 * given.held_out:

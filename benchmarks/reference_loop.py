@@ -39,7 +39,7 @@ class TensorwiseAdam:
             update = mean / (square.sqrt() + 1e-6)
             if weight.dim() > 1:
                 update += 0.01 * weight
-            weight -= self._learning_rate * update
+            weight.sub_(self._learning_rate * update)
             weight.grad = None
 
 

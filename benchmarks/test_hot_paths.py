@@ -3,7 +3,6 @@
 Each is at a size that takes seconds at most, and checks what it made, so that a fast wrong answer is no record.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from compressbench.reporting.html import document_html
 from compressbench.stats import ratio_interval
 from compressbench.tasks import synthetic
 from compressbench.tasks.synthetic import synthetic_rows
+from tests.unit.fake_run import fake_run
 from tests.unit.masked_lm_folder import make_masked_lm
 
 LAYERS = 2  # of BERT-Base's width; the whole model has twelve
@@ -173,9 +173,6 @@ def test_a_step_of_distillation(benchmark: BenchmarkFixture) -> None:
 
 def test_a_report(benchmark: BenchmarkFixture) -> None:
     """Five methods on four tasks, from records to HTML: scores, paired tests, bootstraps and all."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests/unit"))
-    from fake_run import fake_run
-
     records = fake_run(("CoLA", "MRPC", "MNLI", "STS-B"))
 
     def report() -> str:

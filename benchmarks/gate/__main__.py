@@ -14,7 +14,7 @@ from benchmarks.gate.overhead import measure_overhead, overhead_markdown
 from benchmarks.gate.replay import draw_curve, operating_curve, replay, replay_markdown
 from compressbench.environment import usable_cores
 from compressbench.errors import BadInput, CompressbenchError
-from compressbench.harness.shapes import parse_shape
+from compressbench.harness.shapes import parse_fixed_shape
 from compressbench.models.geometry import parse_student
 from compressbench.progress import choose_progress
 from compressbench.units import parse_percent
@@ -43,7 +43,7 @@ def _bank(given: argparse.Namespace) -> None:
     bank = record_bank(
         given.to,
         geometry=parse_student(given.geometry),
-        shape=parse_shape(given.shape),
+        shape=parse_fixed_shape(given.shape),
         threads=given.threads,
         processes=given.processes,
         minutes=given.minutes,
@@ -71,7 +71,7 @@ def _coverage(given: argparse.Namespace) -> None:
 
 def _overhead(given: argparse.Namespace) -> None:
     base = make_base(given.to / "models" / "base", parse_student(given.geometry), progress=choose_progress())
-    shape = parse_shape(given.shape)
+    shape = parse_fixed_shape(given.shape)
     overhead = measure_overhead(base, shape=shape, threads=given.threads, blocks=given.blocks)
     print(overhead_markdown(overhead, shape=shape, threads=given.threads, name=given.geometry))
 

@@ -55,11 +55,11 @@ def replay(bank: Bank, *, decisions: int, processes: int, threshold: float, seed
     for condition in CONDITIONS:
         for side in (AGAIN, *SLOWDOWNS):
             sides = bank.rounds(condition, side)
-            verdicts = Counter(
+            verdicts: Counter[str] = Counter(
                 decide_growing(*block, threshold=threshold, ended=True).verdict
                 for block in blocks(*sides, count=decisions, processes=processes, swap=side == AGAIN, seed=seed)
             )
-            apart = Counter(
+            apart: Counter[str] = Counter(
                 decide_growing(*block, threshold=threshold, ended=True).verdict
                 for block in disjoint_blocks(*sides, processes=processes)
             )
@@ -132,7 +132,7 @@ def replay_markdown(found: Sequence[Replay], *, processes: int, threshold: float
 
 def operating_curve(bank: Bank, *, decisions: int, processes: int, threshold: float) -> dict[str, list[float]]:
     """Share of regressions found at 0, 1, ... 15 %, by condition: A' of the bank, its rounds made longer by so much."""
-    curves = {}
+    curves: dict[str, list[float]] = {}
     for condition in CONDITIONS:
         baseline, current = bank.rounds(condition, AGAIN)
         curves[condition] = []

@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.int8 import models
@@ -15,13 +16,14 @@ from compressbench.artifacts.store import open_store
 from compressbench.environment import describe_environment, has_vnni
 from compressbench.errors import BadInput, CompressbenchError
 from compressbench.harness.int8_check import check_int8
-from compressbench.harness.shapes import parse_shape
+from compressbench.harness.shapes import parse_fixed_shape
 from compressbench.methods.chain import split_methods
 from compressbench.models.onnx_graph import model_files
 from compressbench.plan_parts import check_threads
 from compressbench.progress import choose_progress
 from compressbench.registry import all_methods
 from compressbench.runtimes.catalog import check_runtime
+from compressbench.runtimes.onnxruntime import open_model
 from compressbench.tasks.catalog import task_named
 from compressbench.tasks.data import TaskData, load_task_data
 from compressbench.teacher import teacher_sources
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(given: argparse.Namespace) -> str:
     """The report as Markdown."""
     runtimes = [check_runtime(name).name for name in given.runtimes.split(",")]
-    shapes = [parse_shape(text) for text in given.shapes.split(",")]
+    shapes = [parse_fixed_shape(text) for text in given.shapes.split(",")]
     if given.rounds < 1:
         raise BadInput(f"--rounds {given.rounds}: give 15, or 1 at least")
     tasks = [task_named(name, suite=None) for name in given.tasks.split(",")]
@@ -61,7 +63,9 @@ def measure(given: argparse.Namespace) -> str:
     timed: list[models.Row] = []
     for each in data:
         rows = models.teacher_rows(sources[each.task.name], each, workshop=workshop, methods=methods, seed=given.seed)
-        answers[each.task.name] = agreements(rows, each, threads=threads, progress=progress)
+        answers[each.task.name] = agreements(
+            rows, each, open_row=partial(open_model, threads=threads), progress=progress
+        )
         timed = timed or rows  # one task's models stand for all: their graphs are the same
     if given.student:
         timed += _student_rows(given.student, data[0], workshop, methods, given.seed)

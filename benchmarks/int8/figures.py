@@ -1,17 +1,19 @@
 """Figures of the table: paired speedups, agreement with fp32, and what the score loses, pooled over tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.int8.models import Row
+from compressbench.encodings import Encodings
 from compressbench.harness.latency import measure_latency
 from compressbench.harness.measuring_process import Subject
-from compressbench.harness.quality import measure_quality
 from compressbench.harness.shapes import Shape
 from compressbench.models.onnx_graph import graph_key
 from compressbench.numerics.weighted_metrics import weighted_metric
+from compressbench.prediction import Forward, predict
 from compressbench.progress import Progress
 from compressbench.records.schema import LatencyRecord
 from compressbench.stats import Interval, ratio_interval, resampled_scores
@@ -94,28 +96,28 @@ def speedups(
     return ratios, {place: float(np.median(np.concatenate(values))) for place, values in blocks.items()}
 
 
-def agreements(rows: Sequence[Row], data: TaskData, *, threads: int, progress: Progress) -> dict[str, Agreement]:
+def agreements(
+    rows: Sequence[Row], data: TaskData, *, open_row: Callable[[Path], Forward], progress: Progress
+) -> dict[str, Agreement]:
     """How each row answers the task's first dev split beside the first row, which is the baseline.
 
     Args:
         rows: The baseline first.
         data: The task; its labels are classes.
-        threads: For ONNX Runtime.
+        open_row: Opens a model's file.
         progress: Told of each batch.
     """
     task, split = data.task, data.task.dev_splits[0]
-    dev = data.rows(split)
     metric = weighted_metric(task.metrics[0], class_count=len(task.labels))
     assert metric is not None  # every GLUE metric has a weighted form
-    answers = {}
-    references = np.zeros(0)
+    references = data.rows(split).labels
+    assert references is not None  # dev splits of GLUE files have labels
+    answers, encodings = {}, Encodings()
     for row in rows:
-        record = measure_quality(
-            row.model.onnx_path, row.model.tokenizer_path, task, split=split, rows=dev, measured_key=row.model.key,
-            threads=threads, progress=progress,
-        )  # fmt: skip
-        answers[row.name] = np.asarray(record.logits).argmax(axis=1)
-        references = np.asarray(record.references)
+        encoded = encodings.split(data, split, tokenizer_path=row.model.tokenizer_path)
+        forward = open_row(row.model.onnx_path)
+        logits = predict(forward, encoded, progress=progress, name=f"{task.name}: {row.name}")
+        answers[row.name] = logits.argmax(axis=1)
     exact = answers[rows[0].name]
     found = {}
     for name, given in answers.items():

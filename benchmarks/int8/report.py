@@ -32,7 +32,7 @@ class Found:
 
 def report(found: Found, *, profiles: Sequence[Table] = ()) -> str:
     """The whole report as Markdown."""
-    tables = [_targets(found), _latencies(found), _int8(found), _scores(found), *profiles]
+    tables = [_targets(found), _latencies(found), _int8(found), scores_table(found.agreements), *profiles]
     return "\n\n".join(["# INT8 by figures", bullets(_notes(found)), *map(table_markdown, tables)]) + "\n"
 
 
@@ -98,12 +98,12 @@ def _int8(found: Found) -> Table:
     )
 
 
-def _scores(found: Found) -> Table:
+def scores_table(agreements: Mapping[str, Mapping[str, Agreement]]) -> Table:
     """Agreement with fp32 and scores by task, and the difference pooled over tasks."""
     rows = []
-    names = list(dict.fromkeys(row for each in found.agreements.values() for row in each))
+    names = list(dict.fromkeys(row for each in agreements.values() for row in each))
     for name in names:
-        by_task = {task: each[name] for task, each in found.agreements.items() if name in each}
+        by_task = {task: each[name] for task, each in agreements.items() if name in each}
         for task, each in by_task.items():
             reached = " and ".join(format_percent(floor) for floor in FLOORS if each.ratio >= floor) or "none"
             score = f"{format_points(each.score)} of {format_points(each.baseline_score)}"

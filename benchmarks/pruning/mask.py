@@ -40,7 +40,7 @@ def timed_rounds(layers: list[nn.Linear], *, rounds: int, amount: float) -> tupl
                 prune.global_unstructured([(each, "weight") for each in layers], prune.L1Unstructured, amount=amount)
             (ours_ns if side == "ours" else theirs_ns).append(time.perf_counter_ns() - start)
         for place, layer in enumerate(layers):
-            differing += int((layer.weight_mask.bool() != masks[f"{place}.weight"]).sum())
+            differing += int((layer.get_buffer("weight_mask").bool() != masks[f"{place}.weight"]).sum())
             prune.remove(layer, "weight")
             with torch.no_grad():
                 layer.weight.copy_(weights[f"{place}.weight"])

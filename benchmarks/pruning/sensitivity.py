@@ -60,7 +60,8 @@ def sensitivities(
 ) -> tuple[float, dict[str, list[float]]]:
     """Primary score of the model as it is, and by part with each of `amounts` of the part's weights at zero."""
     model = load_classifier(folder)
-    names = accepted_inputs(model)
+    names, labels = accepted_inputs(model), rows.labels
+    assert labels is not None  # training rows have them
     encoded = encode_rows(rows, tokenizer_path=folder / TOKENIZER, max_length=task.max_length)
 
     def forward(batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -71,7 +72,7 @@ def sensitivities(
 
     def score() -> float:
         with fast_matmul(device="cpu", precision="fp32"):
-            return compute_scores(task.metrics, predict(forward, encoded, batch_size=64), rows.labels)[task.metrics[0]]
+            return compute_scores(task.metrics, predict(forward, encoded, batch_size=64), labels)[task.metrics[0]]
 
     return score_parts(linear_weights(model), score, amounts=amounts)
 

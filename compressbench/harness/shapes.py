@@ -49,6 +49,18 @@ def parse_shape(text: str) -> AnyShape:
     return TaskShape(batch) if match[2] == "task" else Shape(batch, int(match[2]))
 
 
+def parse_fixed_shape(text: str) -> Shape:
+    """Read ``1x128``, where no task gives rows of real lengths.
+
+    Raises:
+        InvalidParameter: If it is of another form.
+    """
+    shape = parse_shape(text)
+    if not isinstance(shape, Shape):
+        raise InvalidParameter(f"--shapes: {text!r} needs a task's rows: write batch x tokens here, such as 1x128")
+    return shape
+
+
 def fixed_shapes(shapes: Iterable[AnyShape]) -> list[Shape]:
     """Those whose size is known without a task."""
     return [each for each in shapes if isinstance(each, Shape)]

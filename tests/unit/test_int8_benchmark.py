@@ -2,9 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.int8 import answers
 from benchmarks.int8.__main__ import main
-from benchmarks.int8.figures import Agreement, pooled_drop, speedups
+from benchmarks.int8.answers import open_as_written
+from benchmarks.int8.figures import Agreement, agreements, pooled_drop, speedups
 from benchmarks.int8.models import BASELINE, DEFAULT, PER_TENSOR, Row
 from benchmarks.int8.operators import operator_times
 from benchmarks.int8.report import Found, report
@@ -12,9 +15,13 @@ from benchmarks.int8.targets import Measured, Target, verdict_row
 from compressbench.harness.shapes import Shape
 from compressbench.measuring import Measurable
 from compressbench.methods.chain import parse_chain, spell
+from compressbench.prediction import Forward
 from compressbench.progress import Quiet
 from compressbench.records.schema import Int8Record
+from compressbench.runtimes.onnxruntime import open_model
 from compressbench.stats import Interval
+from compressbench.tasks.data import TaskData
+from compressbench.tasks.task import Rows, Task
 from compressbench.units import MIB
 
 
@@ -90,6 +97,50 @@ def test_speedups_are_paired_over_interleaved_rounds(tiny_onnx_teacher: Path) ->
     place = (BASELINE, "onnxruntime", "1x8")
     assert ratios[place].ratio == 1.0
     assert medians[place] > 0
+
+
+def test_answers_are_compared_row_by_row(tiny_onnx_teacher: Path, tiny_task: Task, tiny_rows: Rows) -> None:
+    model = Measurable(
+        key="m", onnx_path=tiny_onnx_teacher / "model.onnx", tokenizer_path=tiny_onnx_teacher / "tokenizer.json"
+    )
+    data = TaskData(task=tiny_task, read=lambda _: tiny_rows, splits=("dev",), origin="drawn")
+
+    def open_row(path: Path) -> Forward:
+        return lambda inputs: sign * open_model(path, threads=1)(inputs)
+
+    found = {}
+    for sign in (1, -1):
+        found |= agreements([Row(name=str(sign), model=model)], data, open_row=open_row, progress=Quiet())
+    assert [each.rate for each in found.values()] == [1, 1]
+    assert found["1"].score == pytest.approx(1 - found["-1"].score)
+
+
+def test_a_graph_as_written_does_not_saturate(tmp_path: Path) -> None:
+    """64 products of 250 by 127: kernels for AVX2 give 1,048,544."""
+    constants = {"one": np.float32(1), "zero": np.uint8(0), "codes": np.full((64, 16), 127, dtype=np.int8)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["input_ids", "one", "zero"], ["x8"]),
+        helper.make_node("DequantizeLinear", ["x8", "one", "zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["codes", "one"], ["w"]),
+        helper.make_node("MatMul", ["x", "w"], ["product"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "product",
+        [helper.make_tensor_value_info("input_ids", TensorProto.FLOAT, [4, 64])],
+        [helper.make_tensor_value_info("product", TensorProto.FLOAT, [4, 16])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 9
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    product = open_as_written(path, threads=1)({"input_ids": np.full((4, 64), 250, dtype=np.float32)})
+    np.testing.assert_array_equal(product, 64 * 250 * 127)
+
+
+def test_the_answers_of_no_teacher_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answers.main(["--teacher", str(tmp_path / "none"), "--data-dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("benchmarks.int8.answers: ")
 
 
 def test_operators_are_counted_a_pass(tiny_onnx_teacher: Path) -> None:
