@@ -62,7 +62,7 @@ def recommend_command(
 
 def _table(candidates: list[Candidate], limits: Limits) -> Table:
     """Candidates with what the limits are about."""
-    from compressbench.reporting.tables import NONE
+    from compressbench.reporting.cells import NONE
     from compressbench.table import Table
     from compressbench.units import format_mib, format_milliseconds, format_percent
 

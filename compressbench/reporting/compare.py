@@ -9,12 +9,7 @@ from compressbench.records.latencies import BOOTSTRAP_SEED, LatencyIndex, latenc
 from compressbench.records.run_folder import RunRecords
 from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import CellRecord
-from compressbench.reporting.tables import (
-    NONE,
-    format_interval,
-    format_p_value,
-    row_label,
-)
+from compressbench.reporting.cells import NONE, format_interval, format_p_value, row_label
 from compressbench.scoring import primary_score, score_difference, split_answers
 from compressbench.stats import holm, unpaired_ratio_interval
 from compressbench.table import Table, bullets, print_notes, print_table, table_markdown

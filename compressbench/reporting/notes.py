@@ -4,14 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
-from compressbench.reporting.tables import (
-    BASELINE_LABEL,
-    NOT_APPLICABLE,
-    OVER_ONNXRUNTIME,
-    SAME_GRAPH,
-    format_interval,
-    runs_here,
-)
+from compressbench.reporting.cells import BASELINE_LABEL, NOT_APPLICABLE, SAME_GRAPH, format_interval
+from compressbench.reporting.size_tables import OVER_ONNXRUNTIME, runs_here
 from compressbench.units import format_milliseconds
 
 GENERATED_PREFIX = "synthetic-"

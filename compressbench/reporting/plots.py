@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
+from compressbench.reporting.cells import places_of, row_label
 from compressbench.reporting.svg import GREY, line, log_ticks, polyline, svg, text
-from compressbench.reporting.tables import places_of, row_label
 from compressbench.tasks.scores import metric_name
 from compressbench.units import MIB
 

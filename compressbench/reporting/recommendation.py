@@ -12,8 +12,8 @@ from typing import Any
 from compressbench.errors import BadInput, listed
 from compressbench.records.run_folder import RunRecords
 from compressbench.records.run_index import RunIndex, index_records
+from compressbench.reporting.cells import row_label
 from compressbench.reporting.comparison import comparison
-from compressbench.reporting.tables import row_label
 from compressbench.scoring import score_difference, split_answers
 from compressbench.stats import mean_interval
 from compressbench.units import format_durations, format_mib, format_percent

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compressbench.reporting.cells import NONE, places_of
 from compressbench.reporting.reference_figures import NOTES, ReferenceFigure, figures_of, measured_values
-from compressbench.reporting.tables import NONE, places_of
 from compressbench.table import Table
 from compressbench.tasks.scores import metric_name
 from compressbench.units import format_mib, format_milliseconds, format_percent, format_points, format_ratio

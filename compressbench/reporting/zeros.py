@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compressbench.reporting.tables import NONE, row_label
+from compressbench.reporting.cells import NONE, row_label
 from compressbench.table import Table
 from compressbench.units import format_percent
 

@@ -16,12 +16,12 @@ from rich.console import Console
 from compressbench.errors import UnknownName
 from compressbench.records.schema import TokenizationRecord
 from compressbench.reporting import writers
+from compressbench.reporting.cells import SAME_GRAPH, format_budget, format_interval
 from compressbench.reporting.comparison import comparison
 from compressbench.reporting.console import print_comparison
 from compressbench.reporting.document import document_of
 from compressbench.reporting.markdown import document_markdown
 from compressbench.reporting.plots import comparison_plots
-from compressbench.reporting.tables import SAME_GRAPH, format_budget, format_interval
 from compressbench.reporting.tex import document_tex, escape
 from compressbench.reporting.writers import FORMATS, write_reports, write_whole
 from compressbench.units import format_milliseconds
