@@ -15,7 +15,7 @@ from compressbench.errors import BadInput, InvalidParameter, MethodFailed
 from compressbench.methods.distill import Distill, task_stages
 from compressbench.methods.distill.loop import LossWeights, weighted_terms
 from compressbench.methods.distill.parameter_checks import WORDS
-from compressbench.methods.distill.task_stages import wanted_layers
+from compressbench.methods.distill.task import wanted_layers
 from compressbench.methods.iterative_pruning import IterativePruning, linear_weights
 from compressbench.methods.method import Context
 from compressbench.models.geometry import BERT_BASE, Geometry

@@ -16,7 +16,7 @@ from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.distill import Distill
 from compressbench.methods.distill.answers import AnswerTargets, AnswerWeights, answer_losses, beside_loss
 from compressbench.methods.distill.recipes import RECIPES, copied_layers, parse_layer_weights, unused_parameters
-from compressbench.methods.distill.task_stages import wanted_layers
+from compressbench.methods.distill.task import wanted_layers
 from compressbench.methods.method import Context
 from compressbench.models.geometry import BERT_BASE
 from compressbench.models.loading import load_classifier

@@ -211,7 +211,7 @@ class Distill(Method):
 
     def compress(self, source: Artifact, context: Context) -> Compressed:
         """See `Method.compress`."""
-        from compressbench.methods.distill.task_stages import distill_task
+        from compressbench.methods.distill.task import distill_task
 
         teacher = Geometry(**source.manifest.geometry)
         student = self.check(teacher)
