@@ -10,8 +10,8 @@ from compressbench.artifacts.manifest import MANIFEST_NAME, file_sha256, read_ma
 from compressbench.errors import BadInput, listed
 from compressbench.measuring import Measurable, measurable, target_warnings
 from compressbench.models.hub import fetch_model
-from compressbench.models.onnx_export import TEXT_INPUTS
 from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES
+from compressbench.models.onnx_tracing import TEXT_INPUTS
 from compressbench.runtimes.onnxruntime import open_model as open_onnx
 from compressbench.tasks.task import Task
 from compressbench.teacher import fitting_teacher, inspect_teacher

@@ -15,7 +15,7 @@ from compressbench.harness.shapes import AnyShape, TaskShape, fixed_shapes
 from compressbench.harness.size import measure_size
 from compressbench.harness.tokenization import measure_tokenization
 from compressbench.ledger import Ledger
-from compressbench.models.onnx_export import graph_key
+from compressbench.models.onnx_graph import graph_key
 from compressbench.progress import Progress
 from compressbench.records.latencies import widest_interval
 from compressbench.records.schema import GraphRecord, LatencyRecord, LeftOutRecord, SideRecord, TaskRecord

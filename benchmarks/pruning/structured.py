@@ -12,7 +12,8 @@ from compressbench.methods.structured_pruning import take_out
 from compressbench.methods.unit_importance import magnitude_importance
 from compressbench.models.geometry import BERT_BASE, encoder_flops, geometry_of
 from compressbench.models.loading import load_classifier, quiet_transformers
-from compressbench.models.onnx_export import export_model, graph_key
+from compressbench.models.onnx_export import export_model
+from compressbench.models.onnx_graph import graph_key
 from compressbench.models.removal import parse_removal, slimmed
 from compressbench.progress import choose_progress
 from compressbench.records.latencies import LatencyIndex

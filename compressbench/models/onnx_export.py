@@ -7,13 +7,10 @@ and Add, constant shapes in Reshape, no traces of the exporter.
 
 import hashlib
 import json
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,19 +19,17 @@ from compressbench.environment import major_minor
 from compressbench.errors import MethodFailed
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
-    graph_key,
     linear_as_matmul,
     strip_exporter_traces,
     write_model,
 )
 from compressbench.models.onnx_reshapes import constant_reshapes
+from compressbench.models.onnx_tracing import eager_attention, inputs_of, traced
 from compressbench.progress import Progress, Quiet
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from transformers import PreTrainedModel
-
-__all__ = ["EXPORT_LIBRARIES", "EXPORT_REVISION", "export_classifier", "graph_key"]
 
 EXPORT_REVISION = 2
 """Raised whenever the same model makes another graph."""
@@ -43,7 +38,6 @@ OPSET = 20  # the first with Gelu as one operator
 MASKED = -10000.0
 TOLERANCE = 1e-4
 """Largest difference between a logit of the graph and PyTorch's, relative to the largest logit (or to 1)."""
-TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 NOT_IN_THE_GRAPH = frozenset({
     "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "architectures", "_name_or_path",
     "transformers_version", "dtype", "torch_dtype", "hidden_dropout_prob", "attention_probs_dropout_prob",
@@ -171,56 +165,10 @@ def _random_twin(model: "PreTrainedModel") -> "PreTrainedModel":
     return twin
 
 
-def _inputs_of(model: "PreTrainedModel") -> list[str]:
-    """What the graph takes; token types only where the model tells more than one apart."""
-    from compressbench.models.loading import accepted_inputs
-
-    accepted = set(accepted_inputs(model))
-    if (getattr(model.config, "type_vocab_size", 0) or 0) < 2:
-        accepted.discard("token_type_ids")
-    return [name for name in TEXT_INPUTS if name in accepted]
-
-
 def _exported(model: "PreTrainedModel", *, simple_mask: bool) -> "ModelProto":
     """The model through PyTorch's exporter and our passes, with its weights."""
-    import torch
-
-    names = _inputs_of(model)
-
-    class Logits(torch.nn.Module):
-        """The model with named inputs, and logits as its only output."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *arrays: torch.Tensor) -> torch.Tensor:
-            inputs = dict(zip(names, arrays, strict=True))
-            if simple_mask:
-                kept = inputs["attention_mask"].to(torch.float32)[:, None, None, :]
-                inputs["attention_mask"] = (1.0 - kept) * MASKED
-            logits: torch.Tensor = self.model(**inputs).logits
-            return logits
-
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
-    with _eager_attention(model), quiet_libraries():
-        try:
-            program = torch.onnx.export(
-                Logits().eval(),
-                tuple(torch.ones((2, 16), dtype=torch.int64) for _ in names),
-                input_names=names,
-                output_names=["logits"],
-                dynamo=True,
-                dynamic_shapes={"arrays": tuple(axes for _ in names)},
-                opset_version=OPSET,
-                verbose=False,
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise MethodFailed(
-                f"{type(model).__name__} cannot be exported to ONNX: {str(error).splitlines()[0]}"
-            ) from error
-        assert program is not None  # None is for the old exporter
-        proto: ModelProto = program.model_proto
+    with eager_attention(model):
+        proto = traced(model, opset=OPSET, masked=MASKED if simple_mask else None).model_proto
     linear_as_matmul(proto)
     constant_reshapes(proto)
     drop_unused_initializers(proto)
@@ -242,7 +190,7 @@ def _logit_difference(path: Path, model: "PreTrainedModel") -> float:
     mask = (np.arange(12) < np.array([[12], [7], [3]])).astype(np.int64)
     inputs = {"input_ids": rng.integers(0, model.config.vocab_size, size=mask.shape), "attention_mask": mask}
     inputs["token_type_ids"] = (np.arange(12) > 4).astype(np.int64) * mask
-    names = _inputs_of(model)
+    names = inputs_of(model)
     options = session_options(threads=torch.get_num_threads())
     options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_prepacking", "1")  # one run only: not worth copying weights for
@@ -258,27 +206,3 @@ def _logit_difference(path: Path, model: "PreTrainedModel") -> float:
     if ours.shape != theirs.shape:
         return float("inf")
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
-
-
-@contextmanager
-def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
-    """Attention in plain operators; PyTorch's fused one leaves NaN checks in the graph and is 9 % slower."""
-    before = model.config._attn_implementation  # noqa: SLF001 - transformers has no public getter
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """No warnings and no log lines; exporter and quantizer have many, none of them about the model."""
-    disabled: Any = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

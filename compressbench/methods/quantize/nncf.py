@@ -202,7 +202,7 @@ def _grids(model: ModelProto) -> tuple[set[str], set[str]]:
 @contextmanager
 def _quiet_nncf() -> Iterator[Any]:
     """The package, imported without telemetry; inside, it draws no bars and logs nothing."""
-    from compressbench.models.onnx_export import quiet_libraries
+    from compressbench.models.onnx_tracing import quiet_libraries
     from compressbench.runtimes.openvino import without_telemetry
 
     logger_class = logging.getLoggerClass()

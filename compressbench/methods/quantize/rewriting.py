@@ -22,13 +22,13 @@ from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take
 from compressbench.methods.quantize.smoothing import smooth_graph
 from compressbench.methods.quantize.sources import activations, attention_products, fp32_file, read_fp32
 from compressbench.methods.quantize.static import OFF, Quantization, StaticQuantization
-from compressbench.models.onnx_export import quiet_libraries
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
     linear_as_matmul,
     strip_exporter_traces,
     write_model,
 )
+from compressbench.models.onnx_tracing import quiet_libraries
 from compressbench.prediction import EncodedRows, encode_rows
 from compressbench.tasks.task import Rows
 
