@@ -2,7 +2,7 @@
 
 Rows are the chains that end in an unstructured `prune`. Each is compared with one other chain of the same run, seed by
 seed on the same dev rows. The baseline had fewer epochs than a pruned model: a fair `--against` is the same training
-without pruning, ``finetune+finetune:epochs=6:learning_rate=2e-5`` (for students ``distill``).
+without pruning to speak of, ``prune:amount=0.0001`` (for students ``distill+prune:amount=0.0001``).
 """
 
 from collections.abc import Mapping, Sequence
