@@ -1,7 +1,7 @@
 """Measures models and writes down what it finds, skipping what the ledger already tells; never asks whose they are."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compressbench.artifacts.artifact import Artifact
@@ -134,8 +134,9 @@ class Measuring:
     def _int8_shares(self, model: Measurable) -> None:
         """What each runtime computes in INT8: ONNX Runtime, which scores every model, and those that are timed."""
         index = self.ledger.index
-        told = {(record.runtime, record.shape) for record in index.int8_of(model.key)}
-        known_as_fp32 = model.key in index.sizes and not any(holds_int8(runtime) for runtime, _ in told)
+        found = index.int8_of(model.key)
+        told = {(record.runtime, record.shape) for record in found if index.is_current(record.session)}
+        known_as_fp32 = model.key in index.sizes and not any(holds_int8(record.runtime) for record in found)
         for runtime in dict.fromkeys((ONNXRUNTIME, *self.runtimes)):
             if known_as_fp32 and holds_int8(runtime):
                 continue  # measured before, and found to hold no INT8 operator
@@ -151,7 +152,7 @@ class Measuring:
                 )
                 if share is None:
                     break
-                self.ledger.add(share)
+                self.ledger.add(replace(share, session=self.session))
 
     def latencies(self, models: Iterable[Measurable]) -> None:
         """One interleaved campaign over the distinct graphs among the models; blocks already measured are kept."""

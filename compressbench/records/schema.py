@@ -229,6 +229,8 @@ class Int8Record:
     leftover_qdq_pairs: int
     layers: Mapping[str, float] = field(default_factory=dict)
     """By layer, share of its multiply-adds in INT8; products of two computed sides go by their node."""
+    session: int = 0
+    """When it was read; another machine or runtime picks other kernels. 0: not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from compressbench import run_folder
 from compressbench.__main__ import main
 from compressbench.artifacts.store import home, open_store
 from compressbench.methods.training_loop import TrainingLoop
 from compressbench.records.log import RecordLog
-from compressbench.records.schema import CurveRecord, LatencyRecord, SessionRecord
+from compressbench.records.schema import CurveRecord, Int8Record, LatencyRecord, SessionRecord
 from tests.conftest import draw_tiny_rows
 
 DISTILL = "distill:student=1x16x2x32:intermediate_epochs=1:prediction_epochs=1"
@@ -103,6 +104,20 @@ def test_a_finished_plan_measures_latency_anew_and_nothing_else(arguments: list[
         ("train", "fine-tune"), ("train", "prune"),
     ]  # fmt: skip
     assert rows_of()["prune"]["scores"] == first["prune"]["scores"]
+
+
+def test_another_machine_measures_speed_and_kernels_anew_and_no_score(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*arguments, "--methods", FINETUNE, "--methods", "quant-dynamic"]) == 0
+    monkeypatch.setattr(run_folder, "fingerprint", lambda _: "another machine")
+    for _ in range(2):
+        assert main(["run", "--plan", "out/plan.toml", "--out", "out"]) == 0
+    records = RecordLog(Path("out/records.jsonl")).read().records
+    assert {each.session for each in records if isinstance(each, LatencyRecord)} == {1, 2, 3}
+    assert [each.session for each in records if isinstance(each, Int8Record)] == [1, 2]  # the third is on the second's
+    assert sum(1 for each in records if each.kind == "quality") == 2
+    assert "session 1" in Path("out/comparison.md").read_text()
 
 
 def test_fresh_makes_everything_anew_and_deletes_nothing(arguments: list[str]) -> None:
