@@ -4,3 +4,4 @@ from compressbench.methods import distill as distill
 from compressbench.methods import finetune as finetune
 from compressbench.methods import prune as prune
 from compressbench.methods import quantize as quantize
+from compressbench.methods import sparsegpt as sparsegpt
