@@ -1,11 +1,12 @@
 """Sparsity and score from finished runs: pooled over seeds, with an answer to "worse by no more than 1 or 2 points?".
 
-Rows are the chains that end in an unstructured `prune`. Each is compared with one other chain of the same run, seed by
-seed on the same dev rows. The baseline had fewer epochs than a pruned model: a fair `--against` is the same training
-without pruning to speak of, ``prune:amount=0.0001`` (for students ``distill+prune:amount=0.0001``).
+Rows are the chains that end in `prune-sparsegpt` or an unstructured `prune`. Each is compared with one other chain of
+the same run, seed by seed on the same dev rows. `prune-sparsegpt` does not train, so that the baseline is its fair
+comparison. `prune` does: a fair `--against` is the same training without pruning to speak of, ``prune:amount=0.0001``
+(for students ``distill+prune:amount=0.0001``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.pruning.drawing import Line, draw_lines
 from compressbench.errors import BadInput
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.prune import Prune
+from compressbench.methods.sparsegpt import PruneSparsegpt
 from compressbench.numerics.weighted_metrics import weighted_metric
 from compressbench.records.run_folder import read_run
 from compressbench.records.run_index import RunIndex, index_records
@@ -67,16 +69,16 @@ def curve_table(runs: Sequence[Path], *, against: str, prefix: str = "") -> tupl
 
 
 def _pruned_chains(indices: Sequence[RunIndex], task: str, prefix: str) -> list[str]:
-    """Chains of the task that end in an unstructured prune, the sparsest last."""
-    found: dict[str, float] = {}
+    """Chains of the task that end in an unstructured pruning, method by method, the sparsest last."""
+    found: dict[str, tuple[str, float]] = {}
     for index in indices:
         for name, spelled, _ in index.cells:
             if name != task or "prune" not in spelled:
                 continue
             *before, last = parse_chain(spelled)
             is_wanted = "+".join(method.name for method in before) == prefix
-            if is_wanted and isinstance(last, Prune) and not last.structured:
-                found[spelled] = last.amount
+            if is_wanted and (isinstance(last, PruneSparsegpt) or (isinstance(last, Prune) and not last.structured)):
+                found[spelled] = last.name, last.amount
     return sorted(found, key=lambda spelled: found[spelled])
 
 
@@ -174,12 +176,13 @@ def _verdict(place: Place, margin: float) -> str:
 
 
 def _drawing(places: Sequence[Place]) -> str:
-    tasks: Mapping[str, list[Place]] = {each.task: [] for each in places}
+    curves: dict[str, list[Place]] = {}
     for each in places:
-        tasks[each.task].append(each)
+        *_, last = parse_chain(each.chain)
+        curves.setdefault(f"{each.task}, {last.name}", []).append(each)
     lines = [
-        Line(name=task, points=[(100 * each.linear_sparsity, 100 * each.score) for each in own])
-        for task, own in tasks.items()
+        Line(name=name, points=[(100 * each.linear_sparsity, 100 * each.score) for each in own])
+        for name, own in curves.items()
     ]
     return draw_lines(
         lines, title="Score by sparsity", across="zeros of the Linear weights (%)", upwards="primary score (points)"

@@ -71,12 +71,14 @@ def test_a_curve_pools_seeds_and_says_which_differences_are_shown(tmp_path: Path
 
 def test_a_curve_of_students_takes_chains_with_that_beginning(tmp_path: Path) -> None:
     chains = {"baseline": "baseline", "distill": "distill", f"distill+{HALF}": "distill+prune", HALF: "prune"}
-    chains["prune:structured=ffn-0.5"] = "prune"
+    chains |= {"prune:structured=ffn-0.5": "prune", "prune-sparsegpt": "prune"}
     run = run_with(tmp_path / "run", chains)
     text, _ = curve_table([run], against="distill", prefix="distill")
     assert re.findall(r"`([^`]*)`", text) == ["distill", f"distill+{HALF}"]
-    plain, _ = curve_table([run], against="baseline")
-    assert re.findall(r"`([^`]*)`", plain) == ["baseline", HALF]
+    plain, drawing = curve_table([run], against="baseline")
+    assert re.findall(r"`([^`]*)`", plain) == ["baseline", HALF, "prune-sparsegpt"]
+    assert "MRPC, prune</text>" in drawing
+    assert "MRPC, prune-sparsegpt</text>" in drawing
     with pytest.raises(BadInput, match="no seed has both finetune and a chain that ends in plain prune"):
         curve_table([run], against="finetune")
 
