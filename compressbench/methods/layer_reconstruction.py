@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from compressbench.methods.sparsegpt import PruneSparsegpt
 
 Inputs = Mapping[str, Tensor]
-
-
 BATCH_SIZE = 32
 
 
@@ -96,7 +94,7 @@ def prune_layers(
                 call[0][0] = _hidden(layer(*call[0], **call[1]))
             advance()
         inside = {id(each) for layer in encoder_layers(model) for each in _linear_in(layer)}
-        outside = [each for each in _linear_in(model) if id(each) not in inside and id(each) in names]
+        outside = [each for each in _linear_in(model) if id(each) not in inside and names[id(each)] in counts]
         prune(outside, (_run_whole(model, each, kept) for each, kept in zip(batches, tokens, strict=True)))
         advance()
     return masks

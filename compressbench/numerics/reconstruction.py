@@ -38,7 +38,7 @@ def prune_and_reconstruct(
         The new weights, zero where pruned, and the mask; True is kept.
 
     Raises:
-        InvalidParameter: If a weight or input is NaN.
+        InvalidParameter: If a weight is NaN.
 
     Reference:
         Frantar and Alistarh 2023, "SparseGPT", arXiv:2301.00774, algorithm 1; the last step is ours.
