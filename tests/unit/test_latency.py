@@ -21,7 +21,7 @@ from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.latency import measure_latency
 from compressbench.harness.measuring_process import OnTask, Subject
 from compressbench.harness.real_rows import real_rows
-from compressbench.harness.shapes import Shape, TaskShape, parse_shape
+from compressbench.harness.shapes import Shape, TaskShape, parse_fixed_shape, parse_shape
 from compressbench.harness.worker import sample_latency, settle
 from compressbench.prediction import EncodedRows
 from compressbench.progress import Quiet
@@ -233,6 +233,8 @@ def test_what_is_no_shape_is_refused(text: str) -> None:
 def test_real_lengths_are_a_shape(text: str, batch: int) -> None:
     assert parse_shape(text) == TaskShape(batch)
     assert parse_shape(str(parse_shape(text))) == TaskShape(batch)
+    with pytest.raises(InvalidParameter, match="needs a task's rows: write batch x tokens here, such as 1x128"):
+        parse_fixed_shape(text)
 
 
 def encoded(lengths: Sequence[int]) -> EncodedRows:
