@@ -93,8 +93,8 @@ def prune_layers(
             for call in calls:
                 call[0][0] = _hidden(layer(*call[0], **call[1]))
             advance()
-        inside = {id(each) for layer in encoder_layers(model) for each in _linear_in(layer)}
-        outside = [each for each in _linear_in(model) if id(each) not in inside and names[id(each)] in counts]
+        left = counts.keys() - masks.keys()
+        outside = [each for each in _linear_in(model) if names[id(each)] in left]
         prune(outside, (_run_whole(model, each, kept) for each, kept in zip(batches, tokens, strict=True)))
         advance()
     return masks

@@ -14,7 +14,7 @@ from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.fitted import FittedMethod, check_count
 from compressbench.methods.method import AUTO, Compressed, Context, parameter
 from compressbench.models.geometry import Geometry
-from compressbench.models.removal import Removal, parse_removal, slimmed
+from compressbench.models.removal import Removal, check_family, parse_removal, slimmed
 from compressbench.registry import register
 from compressbench.tasks.task import Task
 
@@ -116,10 +116,11 @@ class Prune(FittedMethod):
 
     def check_against(self, teacher: Path) -> None:
         """See `Method.check_against`: parts are known in models built like BERT."""
-        from compressbench.methods.structured_pruning import check_family
-
         if self.structured:
-            check_family(teacher)
+            check_family(
+                teacher, taker="prune:structured=... knows the parts",
+                mend="prune its weights instead, prune:amount=0.5",
+            )  # fmt: skip
 
     def compress(self, source: Artifact, context: Context) -> Compressed:
         """See `Method.compress`.

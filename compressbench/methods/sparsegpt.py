@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.manifest import Format
-from compressbench.errors import BadInput, InvalidParameter, listed
+from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.fitted import check_count
 from compressbench.methods.method import Compressed, Context, Method, parameter
+from compressbench.models.removal import check_family
 from compressbench.registry import register
 
 
@@ -43,15 +44,7 @@ class PruneSparsegpt(Method):
 
     def check_against(self, teacher: Path) -> None:
         """See `Method.check_against`: layers are known in models built like BERT."""
-        from compressbench.models.inspection import inspect_model
-        from compressbench.models.removal import FAMILIES
-
-        family = inspect_model(str(teacher)).model_type
-        if family not in FAMILIES:
-            raise BadInput(
-                f"{self.name} goes through the layers of {listed(FAMILIES)}, and {teacher} holds a model of type "
-                f"{family}: use prune:amount={self.amount:g}"
-            )
+        check_family(teacher, taker=f"{self.name} goes through the layers", mend=f"use prune:amount={self.amount:g}")
 
     def compress(self, source: Artifact, context: Context) -> Compressed:
         """See `Method.compress`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
-from compressbench.errors import BadInput, listed
 from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.fitted import sampled_rows
 from compressbench.methods.matmul_precision import fast_matmul
@@ -22,10 +20,9 @@ from compressbench.methods.targets import targets_of
 from compressbench.methods.training import to_tensors
 from compressbench.methods.unit_importance import Batch, Importance, gradient_importance, magnitude_importance
 from compressbench.models.geometry import Geometry, geometry_of
-from compressbench.models.inspection import inspect_model
 from compressbench.models.loading import accepted_inputs, load_classifier, save_classifier
 from compressbench.models.onnx_export import export_model
-from compressbench.models.removal import FAMILIES, slimmed
+from compressbench.models.removal import slimmed
 from compressbench.models.slimming import keep_columns, keep_heads, keep_layers
 from compressbench.prediction import encode_rows
 
@@ -36,20 +33,6 @@ SLICE_SHARE, SLICE_ROWS = 0.1, 512
 """Of the training rows, drawn by the seed, that importance is taken from: a tenth, and no more than these."""
 FEWEST_ROWS = 32
 BATCH_SIZE = 32
-
-
-def check_family(folder: Path) -> None:
-    """Refuse a model whose layers are not built like BERT's.
-
-    Raises:
-        BadInput: If it is one.
-    """
-    family = inspect_model(str(folder)).model_type
-    if family not in FAMILIES:
-        raise BadInput(
-            f"prune:structured=... knows the parts of {listed(FAMILIES)}, and {folder} holds a model of type {family}: "
-            "prune its weights instead, prune:amount=0.5"
-        )
 
 
 def prune_structure(method: Prune, source: Artifact, context: Context, *, teacher: Artifact | None) -> dict[str, int]:
@@ -65,7 +48,7 @@ def prune_structure(method: Prune, source: Artifact, context: Context, *, teache
         BadInput: If the model is not built like BERT.
     """
     assert method.removal is not None
-    check_family(source.path)
+    method.check_against(source.path)
     torch.set_num_threads(context.threads)
     model = load_classifier(source.path)
     before = geometry_of(model.config)

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
-from compressbench.errors import InvalidParameter
+from compressbench.errors import BadInput, InvalidParameter, listed
 from compressbench.models.geometry import Geometry
+from compressbench.models.inspection import inspect_model
 
 FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Whose layers have BERT's parts under BERT's names."""
@@ -20,6 +22,22 @@ class Removal:
     heads: float = 0.0
     ffn: float = 0.0
     layers: float = 0.0
+
+
+def check_family(folder: Path, *, taker: str, mend: str) -> None:
+    """Refuse a model whose layers are not built like BERT's.
+
+    Args:
+        folder: Holds the model.
+        taker: Who takes what of the families, ``prune:structured=... knows the parts``.
+        mend: What to do instead.
+
+    Raises:
+        BadInput: If it is one.
+    """
+    family = inspect_model(str(folder)).model_type
+    if family not in FAMILIES:
+        raise BadInput(f"{taker} of {listed(FAMILIES)}, and {folder} holds a model of type {family}: {mend}")
 
 
 def parse_removal(text: str) -> Removal:

@@ -18,7 +18,7 @@ from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.chain import parse_chain
 from compressbench.methods.method import Context
 from compressbench.methods.prune import Prune
-from compressbench.methods.structured_pruning import check_family, take_out
+from compressbench.methods.structured_pruning import take_out
 from compressbench.methods.unit_importance import Importance, gradient_importance, magnitude_importance
 from compressbench.models.geometry import geometry_of
 from compressbench.models.loading import load_classifier
@@ -243,9 +243,9 @@ def test_a_model_of_other_parts_is_refused(tmp_path: Path, tiny_classifier: Path
 
     config = DistilBertConfig(vocab_size=40, dim=32, n_layers=1, n_heads=2, hidden_dim=64, max_position_embeddings=64)
     save_classifier(DistilBertForSequenceClassification(config), tokenizer_from=tiny_tokenizer_folder, to=tmp_path)
-    check_family(tiny_classifier)
+    Prune(structured="ffn-0.5").check_against(tiny_classifier)
     with pytest.raises(BadInput, match="holds a model of type distilbert: prune its weights instead"):
-        check_family(tmp_path)
+        Prune(structured="ffn-0.5").check_against(tmp_path)
 
 
 def test_the_same_rows_choose_whatever_the_order_of_work(
