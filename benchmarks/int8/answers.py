@@ -69,10 +69,9 @@ def with_8_bits(spelled: str) -> str:
 
 def open_as_written(path: Path, *, threads: int) -> OrtModel:
     """A model none of whose operators are fused or moved, so that no INT8 kernel takes part."""
-    from onnxruntime import GraphOptimizationLevel, InferenceSession
+    from onnxruntime import InferenceSession
 
-    options = session_options(threads=threads)
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options(threads=threads, as_written=True)
     return OrtModel(InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), path)
 
 

@@ -140,11 +140,7 @@ def _optimized_and_shapes(
     onnx_path: Path, inputs: Mapping[str, np.ndarray], folder: Path, *, optimized: bool
 ) -> tuple["ModelProto", Shapes]:
     """The graph that ran, and for each of its nodes the shapes of first input and first output in one profiled run."""
-    from onnxruntime import GraphOptimizationLevel
-
-    options = session_options(threads=1)
-    if not optimized:
-        options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options(threads=1, as_written=not optimized)
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     with profiled(onnx_path, options) as (session, events):
         session.run(None, {each.name: inputs[each.name] for each in session.get_inputs()})

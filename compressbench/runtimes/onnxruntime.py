@@ -80,13 +80,14 @@ def write_optimized_graph(path: Path, to: Path) -> None:
     InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def session_options(*, threads: int) -> "SessionOptions":
-    """All optimizations, fixed threads, errors only."""
+def session_options(*, threads: int, as_written: bool = False) -> "SessionOptions":
+    """All optimizations, or none with `as_written`; fixed threads, errors only."""
     from onnxruntime import GraphOptimizationLevel, SessionOptions
 
+    level = GraphOptimizationLevel.ORT_DISABLE_ALL if as_written else GraphOptimizationLevel.ORT_ENABLE_ALL
     options = SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = level
     options.log_severity_level = 3
     return options
