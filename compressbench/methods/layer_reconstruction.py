@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +11,11 @@ from transformers import PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import MethodFailed
+from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.fitted import sampled_rows
+from compressbench.methods.interrupts import deferred_interrupts
 from compressbench.methods.iterative_pruning import linear_weights
+from compressbench.methods.layer_inputs import Inputs, first_layer_calls, input_grams
 from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.method import Context
 from compressbench.methods.training import to_tensors
@@ -26,8 +28,8 @@ from compressbench.prediction import batches_by_length, encode_rows
 if TYPE_CHECKING:
     from compressbench.methods.sparsegpt import PruneSparsegpt
 
-Inputs = Mapping[str, Tensor]
 BATCH_SIZE = 32
+STAGE = "prune layers"
 
 
 def prune_without_training(method: PruneSparsegpt, source: Artifact, context: Context) -> dict[str, int]:
@@ -45,11 +47,29 @@ def prune_without_training(method: PruneSparsegpt, source: Artifact, context: Co
         {name: each for name, each in to_tensors(encoded.batch(places), device=context.device).items() if name in names}
         for places in batches_by_length(encoded.lengths, batch_size=BATCH_SIZE)
     ]
+    weights, checkpoint = linear_weights(model), context.checkpoint
+    masks, done = _resume(checkpoint, weights)
     with (
+        deferred_interrupts() as raise_if_asked,
         fast_matmul(device=context.device, precision="fp32"),
-        context.progress.stage(f"prune {context.task.name}", total=len(encoder_layers(model)) + 1) as advance,
+        context.progress.stage(
+            f"prune {context.task.name}", total=len(encoder_layers(model)) + 1, done=done
+        ) as advance,
     ):
-        masks = prune_layers(model, batches, amount=method.amount, advance=advance)
+
+        def end_layer() -> None:
+            nonlocal done
+            done += 1
+            try:  # as in training: weights and masks belong together here
+                advance()
+                raise_if_asked()
+            except KeyboardInterrupt:
+                _keep(checkpoint, weights, masks, done=done)
+                raise
+            if checkpoint.is_due:
+                _keep(checkpoint, weights, masks, done=done)
+
+        prune_layers(model, batches, amount=method.amount, masks=masks, end_layer=end_layer)
     weights = linear_weights(model.to("cpu"))
     pruned, wanted = count_pruned(masks), round(method.amount * sum(each.numel() for each in weights.values()))
     if pruned != wanted or count_revived(weights, masks):
@@ -58,104 +78,65 @@ def prune_without_training(method: PruneSparsegpt, source: Artifact, context: Co
     return {"rows": len(rows), "pruned_weights": pruned}
 
 
-class _Reached(Exception):
-    """A pass has come to the first encoder layer."""
+def _keep(checkpoint: Checkpoint, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, done: int) -> None:
+    """Write the weights that have a mask, with it; `done` counts layers."""
+    tensors = {f"weight.{name}": weights[name].detach() for name in masks}
+    tensors |= {f"mask.{name}": each for name, each in masks.items()}
+    checkpoint.write(Snapshot(stage=STAGE, values={"done": done}, tensors=tensors))
+
+
+def _resume(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """Put back what `_keep` wrote; its masks and layers, or none."""
+    snapshot = checkpoint.read()
+    if snapshot is None or snapshot.stage != STAGE:
+        return {}, 0
+    with torch.no_grad():
+        for name, each in snapshot.part("weight").items():
+            weights[name].copy_(each)
+    masks = {name: each.to(weights[name].device) for name, each in snapshot.part("mask").items()}
+    return masks, int(snapshot.values["done"])
 
 
 def prune_layers(
-    model: PreTrainedModel, batches: Sequence[Inputs], *, amount: float, advance: Callable[[], object]
-) -> dict[str, Tensor]:
-    """Prune `amount` of every Linear layer's weights, in place; returns the masks by weight, True kept.
+    model: PreTrainedModel,
+    batches: Sequence[Inputs],
+    *,
+    amount: float,
+    masks: dict[str, Tensor],
+    end_layer: Callable[[], object],
+) -> None:
+    """Prune `amount` of every Linear layer's weights, in place.
 
     Args:
         model: A classifier built like BERT, in eval mode.
         batches: Its inputs, calibration rows with their attention mask.
         amount: Share above 0 and below 1; exact over all weights together, to one weight.
-        advance: Called after each encoder layer, and once for all that is outside of them.
+        masks: Of whole encoder layers that are pruned already; takes those of the others, by weight, True kept.
+        end_layer: Called after each encoder layer that was not, and once for all that is outside of them.
     """
     weights = linear_weights(model)
     counts = dict(zip(weights, share_counts([each.numel() for each in weights.values()], amount=amount), strict=True))
     names = {id(module): f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    masks: dict[str, Tensor] = {}
 
-    def prune(modules: Sequence[nn.Linear], passes: Iterator[Tensor]) -> None:
-        for group, gram in _grams(modules, passes):
-            for module in group:
-                name = names[id(module)]
-                found, masks[name] = prune_and_reconstruct(module.weight, gram, count=counts[name])
-                module.weight.copy_(found)
+    def prune(module: nn.Module, passes: Iterator[Tensor]) -> None:
+        left = [each for each in module.modules() if isinstance(each, nn.Linear) and names[id(each)] not in masks]
+        if not left:
+            return
+        for group, gram in input_grams(left, passes):
+            for each in group:
+                name = names[id(each)]
+                found, masks[name] = prune_and_reconstruct(each.weight, gram, count=counts[name])
+                each.weight.copy_(found)
+        end_layer()
 
     with torch.no_grad():
         tokens = [each["attention_mask"].bool() for each in batches]
-        calls = _first_layer_calls(model, batches)
+        calls = first_layer_calls(model, batches)
         for layer in encoder_layers(model):
-            prune(_linear_in(layer), (_run(layer, call, kept) for call, kept in zip(calls, tokens, strict=True)))
+            prune(layer, (_run(layer, call, kept) for call, kept in zip(calls, tokens, strict=True)))
             for call in calls:
                 call[0][0] = _hidden(layer(*call[0], **call[1]))
-            advance()
-        left = counts.keys() - masks.keys()
-        outside = [each for each in _linear_in(model) if names[id(each)] in left]
-        prune(outside, (_run_whole(model, each, kept) for each, kept in zip(batches, tokens, strict=True)))
-        advance()
-    return masks
-
-
-def _grams(modules: Sequence[nn.Linear], passes: Iterator[Tensor]) -> list[tuple[list[nn.Linear], Tensor]]:
-    """Modules that share their input, with the sum of its outer products over all passes.
-
-    Args:
-        modules: Linear layers.
-        passes: Each step runs a batch through all of them and gives the mask of its tokens, [rows, tokens].
-    """
-    grams: dict[tuple[int, ...], Tensor] = {}
-    with _inputs_kept(modules) as kept:
-        for mask in passes:
-            groups: dict[int, list[int]] = {}
-            for place, seen in kept.items():
-                groups.setdefault(id(seen), []).append(place)
-            for places in groups.values():
-                seen = kept[places[0]]
-                rows = seen[mask] if seen.dim() == 3 and seen.shape[:2] == mask.shape else seen.flatten(0, -2)
-                total = grams.setdefault(tuple(places), rows.new_zeros(rows.shape[1], rows.shape[1]))
-                total.addmm_(rows.T, rows)
-            kept.clear()
-    return [([modules[place] for place in places], gram) for places, gram in grams.items()]
-
-
-@contextmanager
-def _inputs_kept(modules: Sequence[nn.Linear]) -> Iterator[dict[int, Tensor]]:
-    """Within it, a pass leaves each module's input under the module's place."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(place: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, inputs: kept.update({place: inputs[0]})
-
-    handles = [module.register_forward_pre_hook(keep(place)) for place, module in enumerate(modules)]
-    try:
-        yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _first_layer_calls(model: PreTrainedModel, batches: Sequence[Inputs]) -> list[tuple[list[Any], dict[str, Any]]]:
-    """What the first encoder layer is called with for each batch; the hidden states are the first argument."""
-    calls: list[tuple[list[Any], dict[str, Any]]] = []
-
-    def take(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        calls.append((list(arguments), dict(named)))
-        raise _Reached
-
-    handle = encoder_layers(model)[0].register_forward_pre_hook(take, with_kwargs=True)
-    try:
-        for each in batches:
-            try:
-                model(**each)
-            except _Reached:
-                continue
-    finally:
-        handle.remove()
-    return calls
+        prune(model, (_run_whole(model, each, kept) for each, kept in zip(batches, tokens, strict=True)))
 
 
 def _run(layer: nn.Module, call: tuple[list[Any], dict[str, Any]], mask: Tensor) -> Tensor:
@@ -172,7 +153,3 @@ def _hidden(output: Any) -> Tensor:
     """A layer's hidden states, which families give alone or first of several."""
     found: Tensor = output[0] if isinstance(output, tuple) else output
     return found
-
-
-def _linear_in(module: nn.Module) -> list[nn.Linear]:
-    return [each for each in module.modules() if isinstance(each, nn.Linear)]

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.chain import parse_chain
+from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.iterative_pruning import linear_weights
 from compressbench.methods.layer_reconstruction import prune_layers
 from compressbench.methods.method import Context
@@ -18,6 +20,7 @@ from compressbench.methods.sparsegpt import PruneSparsegpt
 from compressbench.models.loading import load_classifier, save_classifier
 from compressbench.numerics.pruning_masks import apply_masks, global_magnitude_masks
 from compressbench.numerics.reconstruction import prune_and_reconstruct
+from tests.interrupting import Interrupting
 
 AsArtifact = Callable[..., Artifact]
 ROWS = torch.tensor([[2, 6, 7, 15, 3, 0, 0], [2, 9, 8, 12, 10, 14, 3], [2, 5, 3, 0, 0, 0, 0]])
@@ -51,7 +54,8 @@ def test_each_layer_loses_its_share_and_answers_stay(
 def test_a_layer_sees_what_the_pruned_ones_before_it_give(tiny_teacher: Path) -> None:
     """The second layer's key against one that is solved by hand from the outputs of the pruned first layer."""
     model, whole = load_classifier(tiny_teacher), load_classifier(tiny_teacher)
-    masks = prune_layers(model, [BATCH], amount=0.5, advance=lambda: None)
+    masks: dict[str, torch.Tensor] = {}
+    prune_layers(model, [BATCH], amount=0.5, masks=masks, end_layer=lambda: None)
     with torch.no_grad():
         states = model(**BATCH, output_hidden_states=True).hidden_states[1][BATCH["attention_mask"].bool()]
     key = "bert.encoder.layer.1.attention.self.key.weight"
@@ -66,7 +70,7 @@ def test_padding_counts_for_nothing(tiny_teacher: Path) -> None:
     wider = {name: torch.nn.functional.pad(each, (0, 5)) for name, each in BATCH.items()}
     models = [load_classifier(tiny_teacher) for _ in range(2)]
     for model, batch in zip(models, (BATCH, wider), strict=True):
-        prune_layers(model, [batch], amount=0.5, advance=lambda: None)
+        prune_layers(model, [batch], amount=0.5, masks={}, end_layer=lambda: None)
     torch.testing.assert_close(logits_of(models[0]), logits_of(models[1]), rtol=1e-3, atol=1e-4)
 
 
@@ -80,6 +84,28 @@ def test_rows_are_drawn_by_the_seed(tiny_teacher: Path, tiny_context: Context, a
         found.append(torch.cat([each.flatten() for each in linear_weights(load_classifier(to)).values()]))
     assert found[0].equal(found[1])
     assert not found[0].equal(found[2])
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_what_was_interrupted_goes_on_at_the_next_layer(
+    after: int, tiny_teacher: Path, tiny_context: Context, as_artifact: AsArtifact, tmp_path: Path
+) -> None:
+    """Two encoder layers, and what is outside of them, the file written between them; as in one go, bit for bit."""
+    method, source = PruneSparsegpt(), as_artifact(tiny_teacher)
+    method.compress(source, tiny_context)
+    whole = linear_weights(load_classifier(tiny_context.to))
+    stage, stopped, goes_on = f"prune {tiny_context.task.name}", tmp_path / "state", Interrupting()
+    context = dataclasses.replace(
+        tiny_context, checkpoint=Checkpoint(path=stopped), progress=Interrupting(stage, after)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        method.compress(source, context)
+    weights_seen = len(load_file(stopped)) // 2
+    method.compress(source, dataclasses.replace(tiny_context, checkpoint=Checkpoint(path=stopped), progress=goes_on))
+    resumed = linear_weights(load_classifier(tiny_context.to))
+    assert goes_on.began == {stage: after}
+    assert weights_seen == min(6 * after, len(whole) - 2) + 2 * (after == 3)
+    assert [name for name, each in whole.items() if not each.equal(resumed[name])] == []
 
 
 @pytest.mark.parametrize("amount", [0.0, 1.0, float("nan")])
