@@ -11,22 +11,18 @@ from benchmarks.int8 import models
 from benchmarks.int8.figures import Agreement, agreements, speedups
 from benchmarks.int8.operators import operator_table
 from benchmarks.int8.report import Found, report
+from benchmarks.int8.setting import add_options, setting_of
 from benchmarks.int8.targets import NNCF, OPENVINO
-from compressbench.artifacts.store import open_store
 from compressbench.environment import describe_environment, has_vnni
 from compressbench.errors import BadInput, CompressbenchError
 from compressbench.harness.int8_check import check_int8
 from compressbench.harness.shapes import parse_fixed_shape
 from compressbench.methods.chain import split_methods
 from compressbench.models.onnx_graph import model_files
-from compressbench.plan_parts import check_threads
-from compressbench.progress import choose_progress
 from compressbench.registry import all_methods
 from compressbench.runtimes.catalog import check_runtime
 from compressbench.runtimes.onnxruntime import open_model
-from compressbench.tasks.catalog import task_named
-from compressbench.tasks.data import TaskData, load_task_data
-from compressbench.teacher import teacher_sources
+from compressbench.tasks.data import TaskData
 from compressbench.workshop import Workshop
 
 RESULT = Path(__file__).parents[1] / "results/int8.md"
@@ -53,22 +49,20 @@ def measure(given: argparse.Namespace) -> str:
     shapes = [parse_fixed_shape(text) for text in given.shapes.split(",")]
     if given.rounds < 1:
         raise BadInput(f"--rounds {given.rounds}: give 15, or 1 at least")
-    tasks = [task_named(name, suite=None) for name in given.tasks.split(",")]
-    sources = teacher_sources(given.teacher, tasks=tasks, offline=True)
-    data = [load_task_data(task, data_dir=given.data_dir, offline=True) for task in tasks]
-    progress, threads = choose_progress(), check_threads(given.threads)
-    workshop = Workshop(store=open_store(), threads=threads, device="cpu", progress=progress)
+    setting = setting_of(given)
+    workshop, threads, progress = setting.workshop, setting.threads, setting.progress
     methods = split_methods([given.methods]) if given.methods else _default_methods(runtimes)
     answers: dict[str, dict[str, Agreement]] = {}
     timed: list[models.Row] = []
-    for each in data:
-        rows = models.teacher_rows(sources[each.task.name], each, workshop=workshop, methods=methods, seed=given.seed)
+    for each in setting.data:
+        source = setting.sources[each.task.name]
+        rows = models.teacher_rows(source, each, workshop=workshop, methods=methods, seed=given.seed)
         answers[each.task.name] = agreements(
             rows, each, open_row=partial(open_model, threads=threads), progress=progress
         )
         timed = timed or rows  # one task's models stand for all: their graphs are the same
     if given.student:
-        timed += _student_rows(given.student, data[0], workshop, methods, given.seed)
+        timed += _student_rows(given.student, setting.data[0], workshop, methods, given.seed)
     sizes = {row.name: sum(path.stat().st_size for path in model_files(row.model.onnx_path)) for row in timed}
     timed = [row for row in timed if row.name not in NOT_TIMED]
     with tempfile.TemporaryDirectory() as folder:
@@ -111,16 +105,12 @@ def _student_rows(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description=__doc__)
-    parser.add_argument("--teacher", required=True, help="encoder to fine-tune, or fine-tuned: DIR or TASK=DIR,...")
+    add_options(parser)
     parser.add_argument("--student", type=Path, help="distilled classifier of the first task, timed beside the teacher")
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of GLUE files")
-    parser.add_argument("--tasks", default="CoLA,MRPC,RTE,SST-2", help="tasks whose dev sets are answered")
     parser.add_argument("--methods", help="methods instead of the usual ones")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--runtimes", default="onnxruntime", help="the first one holds the baseline")
     parser.add_argument("--shapes", default="1x128,8x128")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="add each operator's share of the time")
     parser.add_argument("--to", type=Path, default=RESULT, help="Markdown file to write")
     return parser

@@ -11,22 +11,17 @@ this path does not. QDQ models alone: operators on INT8 tensors are computed by 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.int8 import models
 from benchmarks.int8.figures import Agreement, agreements
 from benchmarks.int8.report import scores_table
-from compressbench.artifacts.store import open_store
+from benchmarks.int8.setting import add_options, setting_of
 from compressbench.errors import CompressbenchError
 from compressbench.methods.chain import parse_chain, spell
-from compressbench.plan_parts import check_threads
-from compressbench.progress import choose_progress
 from compressbench.runtimes.onnxruntime import OrtModel, session_options
 from compressbench.table import table_markdown
-from compressbench.tasks.catalog import task_named
-from compressbench.tasks.data import load_task_data
-from compressbench.teacher import teacher_sources
-from compressbench.workshop import Workshop
 
 METHODS = (models.DEFAULT, models.PER_TENSOR, models.SMOOTHED, models.REPAIRED, models.ATTENTION)
 
@@ -47,17 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def answers_markdown(given: argparse.Namespace) -> str:
     """The table of all tasks and methods."""
-    tasks = [task_named(name, suite=None) for name in given.tasks.split(",")]
-    sources = teacher_sources(given.teacher, tasks=tasks, offline=True)
-    progress, threads = choose_progress(), check_threads(given.threads)
-    workshop = Workshop(store=open_store(), threads=threads, device="cpu", progress=progress)
+    setting = setting_of(given)
     found: dict[str, dict[str, Agreement]] = {}
-    for task in tasks:
-        data = load_task_data(task, data_dir=given.data_dir, offline=True)
-        wide = [with_8_bits(name) for name in METHODS]
-        rows = models.teacher_rows(sources[task.name], data, workshop=workshop, methods=wide, seed=given.seed)
-        found[task.name] = agreements(
-            rows, data, open_row=lambda path: open_as_written(path, threads=threads), progress=progress
+    for data in setting.data:
+        name, wide = data.task.name, [with_8_bits(each) for each in METHODS]
+        rows = models.teacher_rows(
+            setting.sources[name], data, workshop=setting.workshop, methods=wide, seed=given.seed
+        )
+        found[name] = agreements(
+            rows, data, open_row=partial(open_as_written, threads=setting.threads), progress=setting.progress
         )
     return table_markdown(scores_table(found))
 
@@ -77,11 +70,7 @@ def open_as_written(path: Path, *, threads: int) -> OrtModel:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8.answers", description=__doc__)
-    parser.add_argument("--teacher", required=True, help="encoder to fine-tune, or fine-tuned: DIR or TASK=DIR,...")
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of GLUE files")
-    parser.add_argument("--tasks", default="CoLA,MRPC,RTE,SST-2")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--seed", type=int, default=1)
+    add_options(parser)
     parser.add_argument("--to", type=Path, help="Markdown file to write too")
     return parser
 

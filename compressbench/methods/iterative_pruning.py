@@ -138,20 +138,8 @@ class IterativePruning(LoopHook):
         self._hold(parts["mask"])
 
     def finish(self) -> int:
-        """Bake the masks into the weights and check them; returns how many weights are pruned.
-
-        Raises:
-            MethodFailed: If one was revived, or they are not as many as asked for.
-        """
-        revived = count_revived(self._weights, self._masks)
-        pruned, wanted = count_pruned(self._masks), self._plan.counts[-1]
-        if revived or pruned != wanted:
-            raise MethodFailed(
-                f"pruning ended with {pruned} masked weights of {wanted} and {revived} of them not zero: "
-                "something moved the weights after they were masked"
-            )
-        bake_masks(self._weights, self._masks)
-        return pruned
+        """See `finish_pruning`."""
+        return finish_pruning(self._weights, self._masks, wanted=self._plan.counts[-1])
 
     @property
     def _is_done(self) -> bool:
@@ -196,6 +184,22 @@ class IterativePruning(LoopHook):
             ours, theirs = list(self._weights[name].shape), list(each.shape)
             if ours != theirs:
                 raise BadInput(f"{other} ({name} is {theirs} there and {ours} here): {mend}")
+
+
+def finish_pruning(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, wanted: int) -> int:
+    """Bake the masks into the weights, in place, and check them; returns how many weights are pruned.
+
+    Raises:
+        MethodFailed: If one was revived, or they are not as many as `wanted`.
+    """
+    revived, pruned = count_revived(weights, masks), count_pruned(masks)
+    if revived or pruned != wanted:
+        raise MethodFailed(
+            f"pruning ended with {pruned} masked weights of {wanted} and {revived} of them not zero: "
+            "something moved the weights after they were masked"
+        )
+    bake_masks(weights, masks)
+    return pruned
 
 
 def linear_weights(model: nn.Module) -> dict[str, Tensor]:
