@@ -27,7 +27,7 @@ STUDY = (0.06, 52, 50)
 
 
 def study_table(run: Path | None, *, threads: int) -> str:
-    """Sizes of a fresh student, or sizes and scores of a finished run of ``pruning_study.toml``.
+    """Sizes of a fresh student, or sizes and scores of a finished run of ``seed_study_small.toml``.
 
     Raises:
         BadInput: If the run has no student and its pruned self on one task.
@@ -47,7 +47,7 @@ def study_table(run: Path | None, *, threads: int) -> str:
         if (pruned.task, pruned.seed) == (cell.task, cell.seed) and is_pruned_from(pruned.chain, cell.chain)
     ]
     if not pairs:
-        raise BadInput(f"{run} has no student with and without pruning: run benchmarks/plans/pruning_study.toml")
+        raise BadInput(f"{run} has no student with and without pruning: run benchmarks/plans/seed_study_small.toml")
     before, after = (index.sizes[cell.measured_key] for cell in pairs[0])
     return _sizes(before, after, what=f"the student of {pairs[0][0].task}") + "\n\n" + _scores(index, pairs)
 

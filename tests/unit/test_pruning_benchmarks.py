@@ -89,7 +89,9 @@ def test_the_studys_table_pairs_students_with_their_pruned_selves(tmp_path: Path
     assert "| the study | 20 % | 6 % | not told | 52 -> 50 (-3.8 %) |" in text
     assert "| ours | 20.0 % | 6.5 % |" in text
     assert len([line for line in text.splitlines() if line.startswith("| MRPC")]) == len(SEEDS)
-    with pytest.raises(BadInput, match="has no student with and without pruning: run benchmarks/plans/pruning_study"):
+    with pytest.raises(
+        BadInput, match="has no student with and without pruning: run benchmarks/plans/seed_study_small"
+    ):
         study_table(run_with(tmp_path / "other", {"distill": "distill", "prune": "prune"}), threads=1)
 
 
