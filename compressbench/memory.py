@@ -9,6 +9,7 @@ from contextlib import contextmanager
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 STARTING_VALUES = {TRIM_THRESHOLD: 128 * 1024, TOP_PAD: 128 * 1024, MMAP_MAX: 65536}
 KEEPING_VALUES = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 256 * 1024 * 1024, MMAP_MAX: 0}
+_is_kept = False
 
 
 @contextmanager
@@ -17,17 +18,21 @@ def freed_memory_kept() -> Iterator[None]:
 
     Each training step frees and allocates gigabytes of gradients and activations. By default every large block is
     mapped anew and the system clears it page by page, a third of the time of a BERT-Base step on two cores. Where the
-    C library is another one, nothing changes.
+    C library is another one, nothing changes. Within itself it does nothing more. Not around work that holds
+    several copies of a model one after the other, such as an export: their memory would never be given back.
     """
+    global _is_kept  # noqa: PLW0603 - a setting of the process
     library = _glibc()
-    if library is None:
+    if library is None or _is_kept:
         yield
         return
+    _is_kept = True
     for parameter, value in KEEPING_VALUES.items():
         library.mallopt(parameter, value)
     try:
         yield
     finally:
+        _is_kept = False
         for parameter, value in STARTING_VALUES.items():
             library.mallopt(parameter, value)
         library.malloc_trim(0)

@@ -11,7 +11,6 @@ from compressbench.artifacts.artifact import Artifact
 from compressbench.artifacts.keys import Recipe
 from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore
-from compressbench.memory import freed_memory_kept
 from compressbench.methods.chain import Chain, spell
 from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.method import Compressed, Context, Method
@@ -258,8 +257,7 @@ class Workshop:
         recipe = recipe.salted(self.fresh)
 
         def fill(folder: Path) -> Manifest:
-            with freed_memory_kept():
-                made = write(folder)
+            made = write(folder)
             manifest = recipe.manifest(
                 geometry=asdict(made.geometry) if made.geometry else {},
                 budget=made.budget,

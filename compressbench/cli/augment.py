@@ -36,7 +36,6 @@ def augment_command(**values: Any) -> int:
     from compressbench.cli.setting import open_setting
     from compressbench.environment import native_precision
     from compressbench.errors import BadInput
-    from compressbench.memory import freed_memory_kept
     from compressbench.methods.augment.row_file import layout_of
     from compressbench.methods.augment.settings import MASKED_LM, settings_from
     from compressbench.methods.augment.stream import Augmentation, augment_rows
@@ -55,23 +54,22 @@ def augment_command(**values: Any) -> int:
     task, rows = setting.data.task, setting.data.rows("train")
     masked_lm = find_masked_lm(values["mlm"] or MASKED_LM, offline=values["offline"])
     vectors = open_vectors(values["vectors"], progress=setting.progress) if values["vectors"] else None
-    with freed_memory_kept():
-        counts = augment_rows(
-            rows,
-            to=target,
-            layout=layout_of(task),
-            augmentation=Augmentation(
-                settings=settings,
-                masked_lm=masked_lm,
-                vectors=vectors,
-                seed=setting.options.seeds[0],
-                precision=native_precision() if values["precision"] == "auto" else values["precision"],
-            ),
-            name=task.name,
-            threads=setting.workshop.threads,
-            device=setting.workshop.device,
-            progress=setting.progress,
-        )
+    counts = augment_rows(
+        rows,
+        to=target,
+        layout=layout_of(task),
+        augmentation=Augmentation(
+            settings=settings,
+            masked_lm=masked_lm,
+            vectors=vectors,
+            seed=setting.options.seeds[0],
+            precision=native_precision() if values["precision"] == "auto" else values["precision"],
+        ),
+        name=task.name,
+        threads=setting.workshop.threads,
+        device=setting.workshop.device,
+        progress=setting.progress,
+    )
     click.echo(f"{target}: {counts['written']} rows from {counts['rows']} (x{counts['written'] / counts['rows']:.1f})")
     if counts["unknown"]:
         why = "have no vector" if vectors else "stay as they are without --vectors"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
+from compressbench.memory import freed_memory_kept
 from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.fitted import sampled_rows
 from compressbench.methods.interrupts import deferred_interrupts
@@ -49,6 +50,7 @@ def prune_without_training(method: PruneSparsegpt, source: Artifact, context: Co
     masks, done = _resume(checkpoint, weights)
     with (
         deferred_interrupts() as raise_if_asked,
+        freed_memory_kept(),
         fast_matmul(device=context.device, precision="fp32"),
         context.progress.stage(
             f"prune {context.task.name}", total=len(encoder_layers(model)) + 1, done=done

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput
+from compressbench.memory import freed_memory_kept
 from compressbench.methods.fitting import Loss, label_loss
 from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.method import Context
@@ -74,7 +75,7 @@ def _answers(teacher: Artifact, rows: Rows, context: Context, *, precision: str)
         return logits
 
     encoded = encode_rows(rows, tokenizer_path=teacher.tokenizer_path, max_length=context.task.max_length)
-    with fast_matmul(device=context.device, precision=precision):
+    with freed_memory_kept(), fast_matmul(device=context.device, precision=precision):
         return predict(
             forward,
             encoded,

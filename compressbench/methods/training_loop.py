@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressbench.errors import BadInput, MethodFailed
+from compressbench.memory import freed_memory_kept
 from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.interrupts import deferred_interrupts
 from compressbench.methods.matmul_precision import fast_matmul
@@ -147,6 +148,7 @@ class TrainingLoop:
             self._call("end_epoch", self.step // self.steps_per_epoch - 1)  # what the interruption came before
         with (
             deferred_interrupts() as raise_if_asked,
+            freed_memory_kept(),
             fast_matmul(device=settings.device, precision=settings.precision),
             settings.progress.stage(settings.name, total=self.total_steps, done=self.step) as advance,
         ):

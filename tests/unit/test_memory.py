@@ -26,6 +26,8 @@ def faults_of_steps(count: int) -> int:
 
 def faults_inside_and_outside() -> tuple[int, int]:
     with freed_memory_kept():
+        with freed_memory_kept():
+            pass  # and its end is not the end
         faults_of_steps(8)  # the heap grows until the blocks of a step fit into what the last one freed
         inside = faults_of_steps(8)
     return inside, faults_of_steps(8)

@@ -12,6 +12,7 @@ import numpy as np
 
 from compressbench.environment import major_minor
 from compressbench.errors import BadInput
+from compressbench.memory import freed_memory_kept
 from compressbench.methods.augment.candidates import CandidateSource, open_candidate_source
 from compressbench.methods.augment.copies import Candidates, draw_copies, row_key
 from compressbench.methods.augment.journal import ResumableFile
@@ -96,7 +97,7 @@ def augment_rows(
         device=device,
     )
     file = ResumableFile(to, digest=augmentation.digest(rows, layout))
-    with file.opened() as standing:
+    with freed_memory_kept(), file.opened() as standing:
         counts = dict.fromkeys(("rows", "written", "words", "unknown"), 0) | dict(standing)
         seen = SeenRows(row_key(row) for row in texts)
         if counts["written"]:
