@@ -27,7 +27,7 @@ def show_plan(plan: Plan, out: Path) -> None:
         f"{', '.join(plan.runtimes)}",
         markup=False,
     )
-    console.print(f"{plan.cell_count} cells into {out}", markup=False)
+    console.print(f"{plan.cell_count} {'cell' if plan.cell_count == 1 else 'cells'} into {out}", markup=False)
     if plan.suite == "synthetic":
         console.print("These tasks are generated, not GLUE; --suite glue --data-dir DIR runs GLUE.", markup=False)
 
