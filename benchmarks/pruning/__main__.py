@@ -1,7 +1,7 @@
 """The command line of the pruning benchmarks; each prints a Markdown table, and `--to FILE` writes it too.
 
 python -m benchmarks.pruning mask                                    # global masks against torch's, over 85M weights
-python -m benchmarks.pruning study [RUN]                             # the seed study's figures; scores from a run
+python -m benchmarks.pruning study [RUN...]                          # the seed study's figures; scores from runs
 python -m benchmarks.pruning curve RUN... [--against CHAIN]          # sparsity and score, pooled over seeds
 python -m benchmarks.pruning structured [--model DIR]                # speedup of a smaller dense model at 8x128
 python -m benchmarks.pruning sensitivity --model DIR --task T --data-dir GLUE
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("mask", "structured"):
         added[name].add_argument("--rounds", type=int, default=9 if name == "mask" else 15)
     added["mask"].add_argument("--amount", type=float, default=0.2)
-    added["study"].add_argument("run", type=Path, nargs="?")
+    added["study"].add_argument("runs", type=Path, nargs="*")
     added["curve"].add_argument("runs", type=Path, nargs="+")
     added["curve"].add_argument("--against", default="baseline", help="chain that differences are taken from")
     added["curve"].add_argument("--prefix", default="", help="what stands before prune in the chains, such as distill")
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> tuple[str, str]:
         case "study":
             from benchmarks.pruning.study import study_table
 
-            return study_table(options.run, threads=options.threads), ""
+            return study_table(options.runs, threads=options.threads), ""
         case "curve":
             from benchmarks.pruning.curve import curve_table
 

@@ -1,6 +1,7 @@
 """The seed study's pruning beside ours: 20 % of TinyBERT4's Linear weights, its size before and after, its scores."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,20 +26,35 @@ AMOUNT = 0.2
 STUDY = (0.06, 52, 50)
 """Its sparsity, and its compressed file before and after, in what it calls MB and are MiB."""
 
+SCORES_HEAD = (
+    "| Task | Seed | Metric | Student | Chain | Pruned | Difference |",
+    "| --- | --- | --- | ---: | --- | ---: | ---: |",
+)
 
-def study_table(run: Path | None, *, threads: int) -> str:
-    """Sizes of a fresh student, or sizes and scores of a finished run of ``seed_study_small.toml``.
+
+def study_table(runs: Sequence[Path], *, threads: int) -> str:
+    """Sizes of a fresh student, or sizes and scores of finished runs of ``seed_study_small.toml``, such as one a task.
 
     Raises:
-        BadInput: If the run has no student and its pruned self on one task.
+        BadInput: If a run has no student and its pruned self on one task.
     """
-    if run is None:
+    if not runs:
         import torch
 
         torch.set_num_threads(threads)
         before, after = fresh_sizes(STUDENTS["tinybert4"])
         return _sizes(before, after, what="TinyBERT4 with weights as BERT draws them, not trained")
-    index = index_records(read_run(run).records)
+    found = [(index_records(read_run(run).records), run) for run in runs]
+    pairs = [(index, _pairs(index, run)) for index, run in found]
+    index, ((whole, pruned), *_) = pairs[0]
+    sizes = _sizes(
+        index.sizes[whole.measured_key], index.sizes[pruned.measured_key], what=f"the student of {whole.task}"
+    )
+    return sizes + "\n\n" + "\n".join([*SCORES_HEAD, *(line for each in pairs for line in _scores(*each))])
+
+
+def _pairs(index: RunIndex, run: Path) -> list[tuple[CellRecord, CellRecord]]:
+    """Students, each with itself pruned."""
     cells = [cell for cell in index.ordered_cells() if cell.chain.startswith("distill") and not cell.error]
     pairs = [
         (cell, pruned)
@@ -48,8 +64,7 @@ def study_table(run: Path | None, *, threads: int) -> str:
     ]
     if not pairs:
         raise BadInput(f"{run} has no student with and without pruning: run benchmarks/plans/seed_study_small.toml")
-    before, after = (index.sizes[cell.measured_key] for cell in pairs[0])
-    return _sizes(before, after, what=f"the student of {pairs[0][0].task}") + "\n\n" + _scores(index, pairs)
+    return pairs
 
 
 def fresh_sizes(geometry: Geometry) -> tuple[SizeRecord, SizeRecord]:
@@ -111,11 +126,8 @@ def _sizes(before: SizeRecord, after: SizeRecord, *, what: str) -> str:
     )
 
 
-def _scores(index: RunIndex, pairs: list[tuple[CellRecord, CellRecord]]) -> str:
-    lines = [
-        "| Task | Seed | Metric | Student | Chain | Pruned | Difference |",
-        "| --- | --- | --- | ---: | --- | ---: | ---: |",
-    ]
+def _scores(index: RunIndex, pairs: list[tuple[CellRecord, CellRecord]]) -> list[str]:
+    lines = []
     for cell, pruned in pairs:
         metric = index.tasks[cell.task].metrics[0]
         before, after = (
@@ -125,4 +137,4 @@ def _scores(index: RunIndex, pairs: list[tuple[CellRecord, CellRecord]]) -> str:
             f"| {cell.task} | {cell.seed} | {metric} | {100 * before:.1f} | `{pruned.chain}` | {100 * after:.1f} "
             f"| {100 * (after - before):+.1f} |"
         )
-    return "\n".join(lines)
+    return lines

@@ -85,14 +85,16 @@ def test_a_curve_of_students_takes_chains_with_that_beginning(tmp_path: Path) ->
 
 def test_the_studys_table_pairs_students_with_their_pruned_selves(tmp_path: Path) -> None:
     run = run_with(tmp_path / "run", {"distill": "distill", "distill+prune": "distill+prune"})
-    text = study_table(run, threads=1)
+    text = study_table([run], threads=1)
     assert "| the study | 20 % | 6 % | not told | 52 -> 50 (-3.8 %) |" in text
     assert "| ours | 20.0 % | 6.5 % |" in text
     assert len([line for line in text.splitlines() if line.startswith("| MRPC")]) == len(SEEDS)
+    twice = study_table([run, run], threads=1)
+    assert [twice.count(line) for line in text.splitlines() if line.startswith("| MRPC")] == [2] * len(SEEDS)
     with pytest.raises(
         BadInput, match="has no student with and without pruning: run benchmarks/plans/seed_study_small"
     ):
-        study_table(run_with(tmp_path / "other", {"distill": "distill", "prune": "prune"}), threads=1)
+        study_table([run, run_with(tmp_path / "other", {"distill": "distill", "prune": "prune"})], threads=1)
 
 
 @pytest.mark.parametrize(
