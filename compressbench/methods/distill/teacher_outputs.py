@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compressbench.errors import BadInput
+from compressbench.memory import freed_memory_kept
 from compressbench.methods.distill.frozen_teacher import STORED, FrozenTeacher, LayerOutputs, WantedLayers
 from compressbench.methods.distill.outputs_room import GIB, cache_folder, fits_in_memory
 from compressbench.methods.training import to_device, to_tensors
@@ -87,7 +88,7 @@ class TeacherOutputs:
 
     def compute(self, progress: Progress, *, name: str) -> None:
         """One pass over all rows: their logits, and the layers of those the cache has room for."""
-        with progress.stage(name, total=len(self._encoded)) as advance:
+        with freed_memory_kept(), progress.stage(name, total=len(self._encoded)) as advance:
             longest = int(self._encoded.lengths.max(initial=1))
             for rows in batches_by_length(self._encoded.lengths, batch_size=max(8, PASS_TOKENS // longest)):
                 has_room = self._offsets[rows] >= 0
