@@ -22,6 +22,7 @@ from compressbench.numerics.pruning_masks import (
 from compressbench.numerics.pruning_schedule import AmountOf, Schedule, increment_steps, pruned_counts
 
 Criterion = Literal["magnitude", "movement"]
+MEND = "remove the checkpoint, or resume with the model that it was written for"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,19 +172,25 @@ class IterativePruning(LoopHook):
         apply_masks(self._weights, self._factors)
 
     def _check_state(self, state: Mapping[str, Tensor]) -> None:
-        mend = "remove the checkpoint, or resume with the model that it was written for"
-        other = "the interrupted pruning has masks of another model"
         if "step" not in state:
-            raise BadInput(f"the interrupted pruning has no step count, so another version wrote it: {mend}")
+            raise BadInput(f"the interrupted pruning has no step count, so another version wrote it: {MEND}")
         for key, each in state.items():
-            if key == "step":
-                continue
-            name = key.partition(".")[2]
-            if name not in self._weights:
-                raise BadInput(f"{other} (this one has no {name}): {mend}")
-            ours, theirs = list(self._weights[name].shape), list(each.shape)
-            if ours != theirs:
-                raise BadInput(f"{other} ({name} is {theirs} there and {ours} here): {mend}")
+            if key != "step":
+                check_kept(self._weights, key.partition(".")[2], each)
+
+
+def check_kept(weights: Mapping[str, Tensor], name: str, kept: Tensor) -> None:
+    """Refuse what an interrupted pruning kept for weight `name`, if it cannot be of these weights.
+
+    Raises:
+        BadInput: If so.
+    """
+    other = "the interrupted pruning has masks of another model"
+    if name not in weights:
+        raise BadInput(f"{other} (this one has no {name}): {MEND}")
+    ours, theirs = list(weights[name].shape), list(kept.shape)
+    if ours != theirs:
+        raise BadInput(f"{other} ({name} is {theirs} there and {ours} here): {MEND}")
 
 
 def finish_pruning(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, wanted: int) -> int:

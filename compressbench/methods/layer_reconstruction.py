@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from compressbench.artifacts.artifact import Artifact
+from compressbench.errors import BadInput
 from compressbench.memory import freed_memory_kept
 from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.fitted import sampled_rows
 from compressbench.methods.interrupts import deferred_interrupts
-from compressbench.methods.iterative_pruning import finish_pruning, linear_weights
+from compressbench.methods.iterative_pruning import check_kept, finish_pruning, linear_weights
 from compressbench.methods.layer_inputs import Inputs, first_layer_calls, input_grams
 from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.method import Context
@@ -36,6 +37,7 @@ def prune_without_training(method: PruneSparsegpt, source: Artifact, context: Co
 
     Raises:
         MethodFailed: If not as many weights are zero in the end as asked for.
+        BadInput: If what an interruption left is of another model.
     """
     torch.set_num_threads(context.threads)
     rows = sampled_rows(context.train, count=method.calibration_rows, seed=context.seed)
@@ -84,15 +86,24 @@ def _keep(checkpoint: Checkpoint, weights: Mapping[str, Tensor], masks: Mapping[
 
 
 def _resume(checkpoint: Checkpoint, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """Put back what `_keep` wrote; its masks and layers, or none."""
+    """Put back what `_keep` wrote; its masks and layers, or none.
+
+    Raises:
+        BadInput: If it is of another model.
+    """
     snapshot = checkpoint.read()
     if snapshot is None or snapshot.stage != STAGE:
         return {}, 0
+    kept, masks = snapshot.part("weight"), snapshot.part("mask")
+    for name, each in (*kept.items(), *masks.items()):
+        try:
+            check_kept(weights, name, each)
+        except BadInput as error:
+            raise BadInput(f"{checkpoint.path}: {error}") from None
     with torch.no_grad():
-        for name, each in snapshot.part("weight").items():
+        for name, each in kept.items():
             weights[name].copy_(each)
-    masks = {name: each.to(weights[name].device) for name, each in snapshot.part("mask").items()}
-    return masks, int(snapshot.values["done"])
+    return {name: each.to(weights[name].device) for name, each in masks.items()}, int(snapshot.values["done"])
 
 
 def prune_layers(

@@ -12,9 +12,9 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification, 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.chain import parse_chain
-from compressbench.methods.checkpoint import Checkpoint
+from compressbench.methods.checkpoint import Checkpoint, Snapshot
 from compressbench.methods.iterative_pruning import linear_weights
-from compressbench.methods.layer_reconstruction import prune_layers
+from compressbench.methods.layer_reconstruction import STAGE, prune_layers
 from compressbench.methods.method import Context
 from compressbench.methods.sparsegpt import PruneSparsegpt
 from compressbench.models.loading import load_classifier, save_classifier
@@ -106,6 +106,19 @@ def test_what_was_interrupted_goes_on_at_the_next_layer(
     assert goes_on.began == {stage: after}
     assert weights_seen == min(6 * after, len(whole) - 2) + 2 * (after == 3)
     assert [name for name, each in whole.items() if not each.equal(resumed[name])] == []
+
+
+def test_masks_of_another_model_are_refused_on_resume(
+    tiny_teacher: Path, tiny_context: Context, as_artifact: AsArtifact, tmp_path: Path
+) -> None:
+    kept = {name: torch.zeros(2, 3) for name in ("weight.bert.pooler.dense.weight", "mask.bert.pooler.dense.weight")}
+    checkpoint = Checkpoint(path=tmp_path / "state.safetensors")
+    checkpoint.write(Snapshot(stage=STAGE, values={"done": 1}, tensors=kept))
+    with pytest.raises(
+        BadInput, match=r"state\.safetensors: .* masks of another model \(bert.pooler.* is \[2, 3\] there"
+    ):
+        PruneSparsegpt().compress(as_artifact(tiny_teacher), dataclasses.replace(tiny_context, checkpoint=checkpoint))
+    assert (tmp_path / "state.safetensors").exists()
 
 
 @pytest.mark.parametrize("amount", [0.0, 1.0, float("nan")])
