@@ -34,8 +34,8 @@ def faults_inside_and_outside() -> tuple[int, int]:
 
 
 def test_steps_reuse_memory_inside_and_map_it_anew_outside() -> None:
-    # In a process of its own, for a heap that other tests left full of holes holds a block or two in them. A hole of its
-    # own may still do so, so that not all of the 14 x PAGES of eight steps need come: 9 to 14 did.
+    # In a process of its own, for a heap that other tests left full of holes holds a block or two in them. A hole of
+    # its own may still do so, so that not all of the 14 x PAGES of eight steps need come: 9 to 14 did.
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as process:
         inside, outside = process.submit(faults_inside_and_outside).result()
     is_glibc = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
