@@ -26,7 +26,8 @@ def tests(session: nox.Session) -> None:
     install(session, "test")
     # A process a core, each with one thread: tiny models gain nothing from two.
     session.run(
-        "pytest", "-m", "not realdata", "-n", "logical", "--maxprocesses", "8", "--benchmark-disable", *session.posargs,
+        "pytest", "-m", "not realdata and not gpu",
+        "-n", "logical", "--maxprocesses", "8", "--benchmark-disable", *session.posargs,
         env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     if not session.posargs:  # each once and untimed, so that benchmarks keep running
@@ -50,6 +51,13 @@ def realdata(session: nox.Session) -> None:
         session.error(f"set {' and '.join(missing)} to a folder of GLUE TSV files and of a pretrained BERT encoder")
     install(session, "test")
     session.run("pytest", "-m", "realdata", *session.posargs)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Training on a GPU, against the same training without graphs; needs a torch that sees one."""
+    install(session, "test")
+    session.run("pytest", "-m", "gpu", *session.posargs)
 
 
 @nox.session(default=False)

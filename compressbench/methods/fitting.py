@@ -9,16 +9,26 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from compressbench.methods.captured_step import Tensors, captured
 from compressbench.methods.fit_savings import only_rows_in_use, plain_attention
-from compressbench.methods.training import autocast, make_optimizer, steps_per_epoch, to_tensors, training_batches
+from compressbench.methods.training import (
+    autocast,
+    make_optimizer,
+    padded_batch,
+    steps_per_epoch,
+    to_device,
+    training_batches,
+)
 from compressbench.methods.training_loop import LoopHook, StageSettings, TrainingLoop
 from compressbench.models.loading import accepted_inputs
 from compressbench.prediction import EncodedRows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """fp32 logits [batch, outputs] and the batch's labels to a scalar."""
-LossTerms = Callable[[np.ndarray, Mapping[str, Tensor], Any], Mapping[str, Tensor]]
-"""Row indices, the model's inputs for them and its answer to named scalars, which add up to the loss."""
+Targets = Callable[[np.ndarray], Tensors]
+"""Row indices to what is learned of them, by names that no input of a model has."""
+LossTerms = Callable[[Tensors, Any], Tensors]
+"""The model's inputs and the targets of a batch, and the model's answer, to named scalars, which add up to the loss."""
 CLIP_NORM = 1.0
 
 
@@ -50,15 +60,19 @@ def fit_classifier(
         MethodFailed: If the loss is no longer a number.
     """
 
-    def terms(indices: np.ndarray, _: Mapping[str, Tensor], answer: Any) -> dict[str, Tensor]:
-        return {"loss": loss(answer.logits.float(), torch.from_numpy(labels[indices]).to(settings.device))}
+    def targets(indices: np.ndarray) -> Tensors:
+        return {"labels": to_device(torch.from_numpy(labels[indices]), device=settings.device)}
 
-    return fit_terms(model, encoded, terms, settings=settings, hooks=hooks, kept=kept)
+    def terms(batch: Tensors, answer: Any) -> Tensors:
+        return {"loss": loss(answer.logits.float(), batch["labels"])}
+
+    return fit_terms(model, encoded, targets, terms, settings=settings, hooks=hooks, kept=kept)
 
 
 def fit_terms(
     model: PreTrainedModel,
     encoded: EncodedRows,
+    targets: Targets,
     terms: LossTerms,
     *,
     settings: StageSettings,
@@ -71,6 +85,7 @@ def fit_terms(
     Args:
         model: A classifier.
         encoded: Training rows.
+        targets: Of a batch's rows.
         terms: Of the loss.
         settings: Of the stage.
         with_hidden_states: Whether the answer that `terms` gets has hidden states.
@@ -83,13 +98,17 @@ def fit_terms(
     with only_rows_in_use(model, encoded) as numbered, plain_attention(model, encoded, device=device):
         model.to(device).train()
 
-        def gradients(indices: np.ndarray) -> dict[str, Tensor]:
-            batch = to_tensors(numbered.batch(indices), device=device)
+        def compute(batch: Tensors) -> Tensors:
             with autocast(device=device, precision=settings.precision):
                 answer = model(**{name: batch[name] for name in inputs_taken}, **extra)
-            values = terms(indices, batch, answer)
+            values = terms(batch, answer)
             torch.stack([*values.values()]).sum().backward()
             return {name: value.detach() for name, value in values.items()}
+
+        step = captured(compute, device=device)
+
+        def gradients(indices: np.ndarray) -> Tensors:
+            return step(padded_batch(numbered, indices, device=device) | targets(indices))
 
         steps = TrainingLoop(
             settings=settings,

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressbench.prediction import EncodedRows
+
 Batch = TypeVar("Batch")
 Prepared = TypeVar("Prepared")
 
@@ -35,6 +37,18 @@ def training_batches(
 def steps_per_epoch(row_count: int, *, batch_size: int) -> int:
     """Batches in one epoch, the last one smaller."""
     return math.ceil(row_count / batch_size)
+
+
+def padded_length(lengths: Iterable[int], *, device: str) -> int:
+    """Tokens of a batch: of its longest row, and on a GPU a multiple of 8, so that few shapes are many batches'."""
+    longest = max(lengths)
+    return longest if device == "cpu" else -(-longest // 8) * 8
+
+
+def padded_batch(encoded: EncodedRows, rows: np.ndarray, *, device: str) -> dict[str, Tensor]:
+    """A model's inputs for `rows`, int64 [rows, `padded_length`], on `device`."""
+    length = padded_length((len(encoded.input_ids[row]) for row in rows), device=device)
+    return to_tensors(encoded.batch(rows, to_length=length), device=device)
 
 
 def to_tensors(arrays: dict[str, np.ndarray], *, device: str) -> dict[str, Tensor]:

@@ -177,7 +177,8 @@ class TrainingLoop:
 
     def _step(self, batch: Batch, gradients: Gradients[Batch]) -> dict[str, float]:
         settings, rate = self.settings, float(self._schedule.get_last_lr()[0])
-        terms = {name: float(term) for name, term in gradients(batch).items()}
+        found = gradients(batch)
+        terms = dict(zip(found, torch.stack([*found.values()]).tolist(), strict=True))  # one wait for a GPU
         loss = sum(terms.values())
         if not np.isfinite(loss):
             settings.checkpoint.clear()
@@ -191,7 +192,8 @@ class TrainingLoop:
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
         self.optimizer.step()
         self._schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        # A captured step adds to gradients where they lie, so on a GPU they stay there.
+        self.optimizer.zero_grad(set_to_none=settings.device == "cpu")
         self._call("after_step")
         self.step += 1
         settings.curves.stage(settings.name, total_steps=self.total_steps).add(self.step, terms, learning_rate=rate)

@@ -29,7 +29,7 @@ class _MaskedSquaredError(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor, keep: Tensor) -> Tensor:
         exact = torch.promote_types(student.dtype, torch.float32)
         difference = student.to(exact, copy=True).sub_(teacher)
-        if not bool(keep.all()):
+        if keep.is_cuda or not bool(keep.all()):  # on a GPU asking costs more than filling, and waits
             difference.masked_fill_(~keep, 0.0)
         ctx.save_for_backward(difference)
         ctx.student_dtype, ctx.summed_dims = student.dtype, keep.dim()

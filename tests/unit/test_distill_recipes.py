@@ -244,7 +244,8 @@ def test_answers_are_the_papers_blend(alpha: float, scales: bool) -> None:
     weights = AnswerWeights(
         temperature=4.0, alpha=alpha, beta=0.0, beside="nothing", scales_soft_labels=scales, is_regression=False
     )
-    losses = answer_losses(logits, rows, AnswerTargets(teacher_logits=theirs.numpy(), labels=labels), weights)
+    targets = AnswerTargets(teacher_logits=theirs.numpy(), labels=labels).of(rows, device="cpu")
+    losses = answer_losses(logits, targets, weights)
     assert set(losses) == ({"soft labels"} if alpha else set()) | ({"labels"} if alpha < 1 else set())
     hard = functional.cross_entropy(logits, torch.from_numpy(labels[rows]))
     soft = functional.kl_div(
@@ -261,7 +262,8 @@ def test_regressions_answers_are_squared_errors_of_teacher_and_labels() -> None:
     weights = AnswerWeights(
         temperature=4.0, alpha=0.25, beta=0.0, beside="nothing", scales_soft_labels=True, is_regression=True
     )
-    losses = answer_losses(logits, np.arange(5), AnswerTargets(teacher_logits=theirs, labels=labels), weights)
+    targets = AnswerTargets(teacher_logits=theirs, labels=labels).of(np.arange(5), device="cpu")
+    losses = answer_losses(logits, targets, weights)
     assert float(losses["soft labels"]) == pytest.approx(0.25 * np.mean((logits.numpy() - theirs) ** 2))
     assert float(losses["labels"]) == pytest.approx(0.75 * np.mean((logits.numpy()[:, 0] - labels) ** 2), rel=1e-5)
 

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
+from compressbench.methods.captured_step import Tensors
 from compressbench.methods.distill.recipes import BesideAnswers
 from compressbench.methods.fitting import fit_terms, label_loss
+from compressbench.methods.training import to_device
 from compressbench.methods.training_loop import LoopHook, StageSettings
 from compressbench.numerics.distillation_losses import cosine_loss, logits_mse, patience_loss, soft_cross_entropy
 from compressbench.prediction import EncodedRows
+
+TEACHER_LOGITS, TEACHER_STATES, LABELS = "teacher_logits", "teacher_states", "labels"
+"""Names of what is learned in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,16 @@ class AnswerTargets:
     labels: np.ndarray | None
     hidden_of: Callable[[np.ndarray], Tensor] | None = None
     """The teacher's hidden states of some rows, [states, rows, tokens, width]."""
+
+    def of(self, rows: np.ndarray, *, device: str) -> Tensors:
+        """What there is for `rows`, on `device`, by name."""
+        known = {TEACHER_LOGITS: self.teacher_logits, LABELS: self.labels}
+        found = {
+            name: to_device(torch.from_numpy(each[rows]), device=device)
+            for name, each in known.items()
+            if each is not None
+        }
+        return found if self.hidden_of is None else found | {TEACHER_STATES: self.hidden_of(rows)}
 
 
 def learn_answers(
@@ -72,18 +87,21 @@ def learn_answers(
         MethodFailed: If the loss is no longer a number.
     """
 
-    def terms(rows: np.ndarray, inputs: Mapping[str, Tensor], answer: Any) -> dict[str, Tensor]:
-        losses = answer_losses(answer.logits.float(), rows, targets, weights)
-        if weights.learns_hidden_states and targets.hidden_of is not None:
-            theirs = targets.hidden_of(rows)
+    def terms(batch: Tensors, answer: Any) -> Tensors:
+        losses = answer_losses(answer.logits.float(), batch, weights)
+        if weights.learns_hidden_states and TEACHER_STATES in batch:
             losses[weights.beside] = weights.beta * beside_loss(
-                answer.hidden_states, theirs, mask=inputs["attention_mask"].bool(), beside=weights.beside
+                answer.hidden_states,
+                batch[TEACHER_STATES],
+                mask=batch["attention_mask"].bool(),
+                beside=weights.beside,
             )
         return losses
 
     budget = fit_terms(
         student,
         encoded,
+        lambda rows: targets.of(rows, device=settings.device),
         terms,
         settings=settings,
         with_hidden_states=weights.learns_hidden_states,
@@ -93,22 +111,26 @@ def learn_answers(
     return budget["steps"]
 
 
-def answer_losses(
-    logits: Tensor, rows: np.ndarray, targets: AnswerTargets, weights: AnswerWeights
-) -> dict[str, Tensor]:
-    """The weighted losses of logits [rows, outputs] by name; regression takes squared errors for both."""
-    losses: dict[str, Tensor] = {}
-    if targets.teacher_logits is not None and weights.alpha > 0:
-        theirs = torch.from_numpy(targets.teacher_logits[rows]).to(logits.device)
+def answer_losses(logits: Tensor, targets: Mapping[str, Tensor], weights: AnswerWeights) -> Tensors:
+    """The weighted losses of logits [rows, outputs] by name; regression takes squared errors for both.
+
+    Args:
+        logits: The student's.
+        targets: What `AnswerTargets.of` gives of the same rows.
+        weights: Of what is learned.
+    """
+    losses: Tensors = {}
+    if TEACHER_LOGITS in targets and weights.alpha > 0:
+        theirs = targets[TEACHER_LOGITS]
         if weights.is_regression:
             soft = logits_mse(logits, theirs)
         else:
             scale = weights.temperature**2 if weights.scales_soft_labels else 1.0
             soft = scale * soft_cross_entropy(logits, theirs, temperature=weights.temperature)
         losses["soft labels"] = weights.alpha * soft
-    if targets.labels is not None and weights.alpha < 1:
-        labels = torch.from_numpy(targets.labels[rows]).to(logits.device)
-        losses["labels"] = (1 - weights.alpha) * label_loss(is_regression=weights.is_regression)(logits, labels)
+    if LABELS in targets and weights.alpha < 1:
+        hard = label_loss(is_regression=weights.is_regression)(logits, targets[LABELS])
+        losses["labels"] = (1 - weights.alpha) * hard
     return losses
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from compressbench.methods.captured_step import Tensors, captured
 from compressbench.methods.distill.attention_record import (
     AttentionRecord,
     AttentionTarget,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from compressbench.methods.distill.method import Distill
 
 STORED = torch.bfloat16
+HIDDEN, ATTENTION = "teacher_hidden", "teacher_attention"
+"""Names of the teacher's outputs in a batch, beside those of the student's inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,11 @@ class LayerOutputs:
     attention: Tensor | None
     """[layers, batch, heads, tokens, tokens]."""
 
+    def by_name(self) -> Tensors:
+        """What there is of both, for a batch."""
+        found = {HIDDEN: self.hidden, ATTENTION: self.attention}
+        return {name: each for name, each in found.items() if each is not None}
+
     def on_cpu(self) -> Self:
         """The same, in one copy each rather than one a row."""
         return replace(
@@ -90,18 +99,19 @@ class FrozenTeacher:
         self._wanted = wanted
         self._precision = precision
         self._device = device
+        self._answers = captured(partial(self._compute, with_layers=False), device=device)
+        self._layers = captured(partial(self._compute, with_layers=True), device=device)
 
     def layers_of(self, inputs: dict[str, Tensor]) -> LayerOutputs:
-        """The wanted layers for a batch on the teacher's device."""
-        return self._forward(inputs, with_layers=True)[1]
+        """The wanted layers for a batch on the teacher's device; on a GPU overwritten by the next batch's."""
+        return _layers_in(self._layers(inputs))
 
     def answers_of(self, inputs: dict[str, Tensor], *, with_layers: bool) -> tuple[Tensor, LayerOutputs]:
-        """A classifier's logits, and the wanted layers if asked for."""
-        logits, outputs = self._forward(inputs, with_layers=with_layers)
-        assert logits is not None  # an encoder is asked for layers alone
-        return logits, outputs
+        """A classifier's logits, and the wanted layers if asked for; see `layers_of`."""
+        found = (self._layers if with_layers else self._answers)(inputs)
+        return found["logits"], _layers_in(found)
 
-    def _forward(self, inputs: dict[str, Tensor], *, with_layers: bool) -> tuple[Tensor | None, LayerOutputs]:
+    def _compute(self, inputs: Tensors, *, with_layers: bool) -> Tensors:
         wanted = self._wanted
         record = AttentionRecord(wanted.attention, target=wanted.attention_target) if with_layers else None
         with (
@@ -112,19 +122,22 @@ class FrozenTeacher:
             answer = self._model(
                 **inputs, attention_record=record, output_hidden_states=with_layers and bool(wanted.hidden)
             )
-        logits = answer.get("logits")
+        found = {"logits": answer.logits} if "logits" in answer else {}
         if record is None:
-            return logits, LayerOutputs(hidden=None, attention=None)
+            return found
         mask = inputs["attention_mask"].bool()
-        hidden = attention = None
         if wanted.hidden:
             kept = wanted.state_tokens(mask.shape[1])
             states = torch.stack([answer.hidden_states[layer][:, :kept].to(STORED) for layer in wanted.hidden])
-            hidden = states.where(mask[:, :kept, None], 0.0)
+            found[HIDDEN] = states.where(mask[:, :kept, None], 0.0)
         if wanted.attention:
             pairs = mask[:, None, :, None] & mask[:, None, None, :]
-            attention = record.stacked().to(STORED).where(pairs, 0.0)
-        return logits, LayerOutputs(hidden=hidden, attention=attention)
+            found[ATTENTION] = record.stacked().to(STORED).where(pairs, 0.0)
+        return found
+
+
+def _layers_in(found: Tensors) -> LayerOutputs:
+    return LayerOutputs(hidden=found.get(HIDDEN), attention=found.get(ATTENTION))
 
 
 def _store_linear_weights_in_16_bit(model: PreTrainedModel) -> None:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
+from compressbench.methods.captured_step import Tensors, captured
 from compressbench.methods.distill.attention_record import AttentionRecord, use_recording_attention
+from compressbench.methods.distill.frozen_teacher import ATTENTION, HIDDEN
 from compressbench.methods.distill.student import Projections
 from compressbench.methods.distill.teacher_outputs import LayerOutputs, TeacherOutputs, WantedLayers
-from compressbench.methods.training import autocast, make_optimizer, steps_per_epoch, to_tensors, training_batches
+from compressbench.methods.training import autocast, make_optimizer, padded_batch, steps_per_epoch, training_batches
 from compressbench.methods.training_loop import LoopHook, StageSettings, TrainingLoop
 from compressbench.numerics.distillation_losses import (
     attention_loss,
@@ -68,7 +70,7 @@ def learn_layers(
     """
 
     def lesson(rows: np.ndarray) -> Lesson:
-        return to_tensors(encoded.batch(rows), device=settings.device), outputs.layers_of(rows)
+        return padded_batch(encoded, rows, device=settings.device), outputs.layers_of(rows)
 
     return follow_layers(
         student,
@@ -128,13 +130,20 @@ def follow_layers(
     def prepare(rows: np.ndarray) -> np.ndarray | Lesson:
         return lesson(rows) if reads_ahead is not None and reads_ahead(rows) else rows
 
-    def gradients(prepared: np.ndarray | Lesson) -> dict[str, Tensor]:
-        inputs, target = lesson(prepared) if isinstance(prepared, np.ndarray) else prepared
+    def compute(batch: Tensors) -> Tensors:
+        target = LayerOutputs(hidden=batch.get(HIDDEN), attention=batch.get(ATTENTION))
+        inputs = {name: each for name, each in batch.items() if name not in (HIDDEN, ATTENTION)}
         with autocast(device=device, precision=settings.precision):
             losses = layer_losses(student, projections, inputs, target, wanted=wanted)
         terms = weighted_terms(losses, weights)
         torch.stack([*terms.values()]).sum().backward()
         return {name: term.detach() for name, term in terms.items()}
+
+    step = captured(compute, device=device)
+
+    def gradients(prepared: np.ndarray | Lesson) -> Tensors:
+        inputs, target = lesson(prepared) if isinstance(prepared, np.ndarray) else prepared
+        return step(inputs | target.by_name())
 
     steps = TrainingLoop(
         settings=settings,
@@ -188,7 +197,9 @@ def weighted_terms(losses: dict[str, Tensor], weights: LossWeights) -> dict[str,
     """``sum_m lambda_m L_layer`` (equation 6): each kind's sum over layers with its weight; their sum is the loss."""
     terms = {}
     for name, loss in losses.items():
-        is_weighed = weights.layers is not None and name != "embedding"
-        each_layer = loss * loss.new_tensor(weights.layers) if is_weighed else loss
-        terms[name] = getattr(weights, name) * each_layer.sum()
+        if weights.layers is not None and name != "embedding":  # by number: a GPU's capture takes no new tensor
+            total = torch.stack([weight * each for weight, each in zip(weights.layers, loss, strict=True)]).sum()
+        else:
+            total = loss.sum()
+        terms[name] = getattr(weights, name) * total
     return terms

@@ -19,7 +19,7 @@ from compressbench.errors import BadInput
 from compressbench.memory import freed_memory_kept
 from compressbench.methods.distill.frozen_teacher import STORED, FrozenTeacher, LayerOutputs, WantedLayers
 from compressbench.methods.distill.outputs_room import GIB, cache_folder, fits_in_memory
-from compressbench.methods.training import to_device, to_tensors
+from compressbench.methods.training import padded_batch, padded_length, to_device
 from compressbench.prediction import EncodedRows, batches_by_length
 from compressbench.progress import Progress
 from compressbench.units import format_mib
@@ -106,7 +106,7 @@ class TeacherOutputs:
         if (self._offsets[rows] < 0).any():
             return self._teacher.layers_of(self._inputs(rows))
         lengths = [len(self._encoded.input_ids[row]) for row in rows]
-        tokens = max(lengths)
+        tokens = padded_length(lengths, device=self._device)
         kept = self._wanted.state_tokens(tokens)
         hidden = torch.zeros(len(self._wanted.hidden), len(rows), kept, self._width, dtype=STORED)
         attention = torch.zeros(len(self._wanted.attention), len(rows), self._heads, tokens, tokens, dtype=STORED)
@@ -157,7 +157,7 @@ class TeacherOutputs:
         return torch.from_file(str(Path(self._folder.name) / "teacher.bin"), shared=True, size=count, dtype=STORED)
 
     def _inputs(self, rows: np.ndarray) -> dict[str, Tensor]:
-        return to_tensors(self._encoded.batch(rows), device=self._device)
+        return padded_batch(self._encoded, rows, device=self._device)
 
     def _write(self, row: int, place: int, outputs: LayerOutputs) -> None:
         length = len(self._encoded.input_ids[row])
