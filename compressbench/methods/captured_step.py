@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 Compute = Callable[[Tensors], Tensors]
 """Tensors of one batch by name to tensors by name: the loss terms of a training step, or a teacher's outputs."""
+
+Recorded = tuple[torch.cuda.CUDAGraph, Tensors, Tensors]
+"""A graph, what it reads and what it writes."""
 
 
 def captured(compute: Compute, *, device: str) -> Compute:
@@ -32,14 +36,15 @@ class _Captured:
         self._compute = compute
         self._stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
-        self._graphs: dict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, Tensors, Tensors] | None] = {}
+        self._can_capture = True
+        self._graphs: dict[tuple[object, ...], Recorded | None] = {}
 
     def __call__(self, batch: Tensors) -> Tensors:
         shape = tuple((name, each.dtype, *each.shape) for name, each in batch.items())
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            if shape not in self._graphs:
-                self._graphs[shape] = None
+            if shape not in self._graphs or not self._can_capture:
+                self._graphs.setdefault(shape)
                 found = self._compute(batch)
             else:
                 found = self._replay(shape, batch)
@@ -47,16 +52,26 @@ class _Captured:
         return found
 
     def _replay(self, shape: tuple[object, ...], batch: Tensors) -> Tensors:
-        recorded = self._graphs[shape]
+        recorded = self._graphs[shape] or self._record(batch)
         if recorded is None:
-            static = {name: each.clone() for name, each in batch.items()}
-            graph = torch.cuda.CUDAGraph()
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")  # another thread may read batches
-            found = self._compute(static)
-            graph.capture_end()
-            recorded = self._graphs[shape] = (graph, static, found)
-        graph, static, found = recorded
+            self._can_capture = False
+            return self._compute(batch)
+        self._graphs[shape] = graph, static, found = recorded
         for name, each in batch.items():
             static[name].copy_(each)
         graph.replay()
         return found
+
+    def _record(self, batch: Tensors) -> Recorded | None:
+        """The graph of a batch's shape; None where a model does what no graph can hold, such as asking for a value."""
+        static = {name: each.clone() for name, each in batch.items()}
+        graph = torch.cuda.CUDAGraph()
+        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")  # another thread may read batches
+        try:
+            found = self._compute(static)
+        except RuntimeError:
+            with suppress(RuntimeError):  # what cannot be captured ends the capture too
+                graph.capture_end()
+            return None
+        graph.capture_end()
+        return graph, static, found

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from transformers.masking_utils import sdpa_mask
 
 from compressbench.numerics.distillation_losses import cleared_scores
 
@@ -66,8 +66,17 @@ def recording_attention(
     return torch.matmul(dropped, value).transpose(1, 2).contiguous(), probabilities
 
 
+def additive_mask(*shape: Any, dtype: torch.dtype = torch.float32, **told: Any) -> Tensor | None:
+    """As transformers' mask for eager attention: 0 where both tokens are real, the lowest number elsewhere.
+
+    Theirs makes a number on the CPU in some releases, which no CUDA graph can hold.
+    """
+    mask = sdpa_mask(*shape, **{**told, "allow_is_causal_skip": False})
+    return None if mask is None else torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
 def use_recording_attention(model: PreTrainedModel) -> None:
     """Let `model` take an `attention_record`; its outputs stay those of eager attention."""
     AttentionInterface.register(RECORDING, recording_attention)
-    AttentionMaskInterface.register(RECORDING, eager_mask)
+    AttentionMaskInterface.register(RECORDING, additive_mask)
     model.set_attn_implementation(RECORDING)
