@@ -18,10 +18,13 @@ from compressbench.numerics.pruning_masks import (
     count_revived,
     global_masks,
     mask_gradients,
+    with_floor,
 )
 from compressbench.numerics.pruning_schedule import AmountOf, Schedule, increment_steps, pruned_counts
 
 Criterion = Literal["magnitude", "movement"]
+EMPTY_SHARE = 0.01
+"""Of a layer's weights: with fewer it no longer tells its inputs apart."""
 MEND = "remove the checkpoint, or resume with the model that it was written for"
 
 
@@ -35,6 +38,8 @@ class PruningPlan:
     """Before which step, counted from 0 over all stages, each increment comes."""
     steps_per_epoch: int
     criterion: Criterion = "magnitude"
+    layer_floor: float = 0.0
+    """Share of each weight matrix that stays whatever the ranking says."""
 
 
 def pruning_plan(
@@ -47,6 +52,7 @@ def pruning_plan(
     schedule: Schedule = "linear",
     of: AmountOf = "total",
     criterion: Criterion = "magnitude",
+    layer_floor: float = 0.0,
 ) -> PruningPlan:
     """The plan for some weights.
 
@@ -59,6 +65,7 @@ def pruning_plan(
         schedule: How the count grows.
         of: What `amount` is a share of.
         criterion: ``magnitude``, or ``movement``, which must see steps before the first increment.
+        layer_floor: Share of each weight matrix that stays whatever the ranking says.
 
     Raises:
         BadInput: If the ramp is too short for movement to be seen.
@@ -70,7 +77,9 @@ def pruning_plan(
     steps = increment_steps(
         len(counts), ramp_steps=ramp_epochs * steps_per_epoch, needs_steps_before=criterion == "movement"
     )
-    return PruningPlan(counts=counts, steps=steps, steps_per_epoch=steps_per_epoch, criterion=criterion)
+    return PruningPlan(
+        counts=counts, steps=steps, steps_per_epoch=steps_per_epoch, criterion=criterion, layer_floor=layer_floor
+    )
 
 
 class IterativePruning(LoopHook):
@@ -138,6 +147,15 @@ class IterativePruning(LoopHook):
         self._scores = {name: each.to(self._weights[name].device) for name, each in parts["score"].items()}
         self._hold(parts["mask"])
 
+    def warnings(self) -> tuple[str, ...]:
+        """One that names the layers of which next to nothing is left; none where there are none."""
+        names = [name for name, mask in self._masks.items() if int(mask.count_nonzero()) < EMPTY_SHARE * mask.numel()]
+        if not names:
+            return ()
+        told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        reason = "all layers are ranked together, and these have the smallest weights"
+        return (f"pruning left less than 1 % of {told}: {reason}; layer_floor=0.1 keeps a tenth of each",)
+
     def finish(self) -> int:
         """See `finish_pruning`."""
         return finish_pruning(self._weights, self._masks, wanted=self._plan.counts[-1])
@@ -151,8 +169,10 @@ class IterativePruning(LoopHook):
         if not due or self._pruned >= due[-1]:
             return
         signed = self._plan.criterion == "movement"
-        ranked = self._scores if signed else self._weights
-        self._hold(global_masks(ranked, count=due[-1], within=self._masks or None, signed=signed))
+        ranked, within = self._scores if signed else self._weights, self._masks or None
+        if self._plan.layer_floor:
+            ranked = with_floor(ranked, floor=self._plan.layer_floor, within=within, signed=signed)
+        self._hold(global_masks(ranked, count=due[-1], within=within, signed=signed))
         if self._is_done:
             self._scores = {}
 

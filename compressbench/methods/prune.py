@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -13,13 +13,12 @@ from compressbench.artifacts.manifest import Format
 from compressbench.errors import BadInput, InvalidParameter
 from compressbench.methods.fitted import FittedMethod, check_count
 from compressbench.methods.method import AUTO, Compressed, Context, parameter
+from compressbench.methods.prune_checks import check_floor, check_increments, check_unused
 from compressbench.models.geometry import Geometry
 from compressbench.models.removal import Removal, check_family, parse_removal, slimmed
 from compressbench.registry import register
 from compressbench.tasks.task import Task
 
-UNSTRUCTURED_ONLY = ("amount", "of", "schedule", "increments", "ramp_epochs", "criterion")
-STRUCTURED_ONLY = ("importance",)
 ONNX_ALONE = "attention heads were taken out, which no config of transformers describes: the model is ONNX alone"
 
 
@@ -49,6 +48,11 @@ class Prune(FittedMethod):
     criterion: Literal["magnitude", "movement"] = parameter(
         "magnitude", help="which weights go: the smallest, or those that training moves towards zero"
     )
+    layer_floor: float = parameter(
+        0.0,
+        help="share of each layer's weights that stays whatever the ranking of all says; 0: a layer of small weights "
+        "may lose all of them, as with torch.nn.utils.prune",
+    )
     structured: str = parameter(
         "",
         help="instead of single weights: shares of whole parts, such as heads-0.33-ffn-0.5-layers-0.25; with heads the "
@@ -68,11 +72,12 @@ class Prune(FittedMethod):
         check_count("increments", self.increments)
         if not 0 < self.amount < 1:
             raise InvalidParameter(f"amount={self.amount} is no share above 0 and below 1: use a number such as 0.2")
-        self._check_unused()
+        check_floor(self)
+        check_unused(self)
         if self.structured:
             parse_removal(self.structured)
         else:
-            self._check_increments()
+            check_increments(self)
 
     @property
     def removal(self) -> Removal | None:
@@ -141,12 +146,15 @@ class Prune(FittedMethod):
 
             budget = prune_structure(self, source, context, teacher=teacher)
         else:
-            budget = self._prune_weights(source, context, teacher=teacher)
+            budget, emptied = self._prune_weights(source, context, teacher=teacher)
+            warnings = (*warnings, *emptied)
         if self.makes != "torch":
             warnings = (*warnings, ONNX_ALONE)
         return Compressed(geometry=self.check(info.geometry), budget=budget, warnings=warnings)
 
-    def _prune_weights(self, source: Artifact, context: Context, *, teacher: Artifact | None) -> dict[str, int]:
+    def _prune_weights(
+        self, source: Artifact, context: Context, *, teacher: Artifact | None
+    ) -> tuple[dict[str, int], tuple[str, ...]]:
         from compressbench.methods.iterative_pruning import IterativePruning, linear_weights, pruning_plan
         from compressbench.methods.training import steps_per_epoch
         from compressbench.models.loading import load_classifier, save_classifier
@@ -162,13 +170,14 @@ class Prune(FittedMethod):
             ramp_epochs=self.ramp_epochs,
             steps_per_epoch=steps_per_epoch(len(self.rows_of(context)), batch_size=self.batch_size),
             criterion=self.criterion,
+            layer_floor=self.layer_floor,
         )
         pruning = IterativePruning(weights, plan)
         name = f"prune {context.task.name}"
         budget = self.fit(model, source, context, stage_name=name, hooks=(pruning,), teacher=teacher)
         budget["pruned_weights"] = pruning.finish()
         save_classifier(model, tokenizer_from=source.path, to=context.to)
-        return budget
+        return budget, pruning.warnings()
 
     def _teacher_on(self, source: Artifact, context: Context) -> Artifact | None:
         """Whose answers are learned; None: the labels are."""
@@ -183,33 +192,3 @@ class Prune(FittedMethod):
             return self.objective
         is_taught = bool(source.manifest.inputs.get("teacher")) and teacher is not None and teacher.key != source.key
         return "teacher" if is_taught else "labels"
-
-    def _check_unused(self) -> None:
-        """Refuse a parameter that means nothing beside `structured`, or without it."""
-        usual = {each.name: each.default for each in fields(self)}
-        for name in UNSTRUCTURED_ONLY if self.structured else STRUCTURED_ONLY:
-            value = getattr(self, name)
-            is_resolved = name == "increments" and value == self.ramp_epochs
-            if value != usual[name] and not is_resolved:
-                what = f"beside structured={self.structured}" if self.structured else "without structured=..."
-                raise InvalidParameter(f"{name}={value} means nothing {what}: leave it out")
-
-    def _check_increments(self) -> None:
-        """Refuse schedules that contradict themselves, and too few epochs for the ramp."""
-        is_one_shot = self.schedule == "one-shot"
-        if self.of == "remaining" and self.schedule == "cubic":
-            raise InvalidParameter("of=remaining has a pace of its own, so schedule=cubic means nothing: use linear")
-        if self.of == "remaining" and is_one_shot and self.increments == AUTO:
-            raise InvalidParameter(
-                "of=remaining with schedule=one-shot does not say how often amount is taken of what is left: "
-                "add increments=N, or use of=total"
-            )
-        if self.of == "total" and is_one_shot and self.increment_count > 1:
-            raise InvalidParameter(
-                f"increments={self.increments} contradicts schedule=one-shot: leave it out, or use schedule=linear"
-            )
-        if self.has_ramp and self.epochs != AUTO and int(self.epochs) < self.ramp_epochs:
-            raise InvalidParameter(
-                f"epochs={self.epochs} ends before the amount has grown over ramp_epochs={self.ramp_epochs}: "
-                f"use epochs={self.ramp_epochs} or ramp_epochs={self.epochs}"
-            )

@@ -67,6 +67,34 @@ def global_masks(
     }
 
 
+def with_floor(
+    scores: Mapping[str, Tensor], *, floor: float, within: Mapping[str, Tensor] | None = None, signed: bool = False
+) -> dict[str, Tensor]:
+    """Scores whose highest ``floor * size`` of each tensor are infinite, for `global_masks` to empty none.
+
+    One ranking of all weights takes most from the tensor with the smallest ones, whatever it does: a pooler that was
+    drawn at random and hardly trained is gone before the encoder has lost its half.
+
+    Args:
+        scores: As for `global_masks`, like `within` and `signed`.
+        floor: Share of each tensor that stays, rounded down to whole weights, 0 to 1.
+        within: What it prunes is not raised.
+        signed: See above.
+    """
+    raised = {}
+    for name, score in scores.items():
+        values = score.detach().float().numpy(force=True).flatten()
+        ranked = values.copy() if signed else np.abs(values)
+        if within is not None:
+            ranked[~within[name].numpy(force=True).ravel()] = -np.inf
+        going = len(ranked) - int(floor * len(ranked))
+        if going < len(ranked):
+            highest = np.argpartition(ranked, going)[going:]
+            values[highest] = np.where(np.isneginf(ranked[highest]), values[highest], np.inf)
+        raised[name] = torch.from_numpy(values).reshape(score.shape)
+    return raised
+
+
 def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
     """Multiply weights by their masks (bool, or 0 and 1 in the weights' type, which is faster), in place."""
     with torch.no_grad():

@@ -22,7 +22,7 @@ from compressbench.methods.iterative_pruning import linear_weights
 from compressbench.methods.method import Context
 from compressbench.methods.prune import Prune
 from compressbench.methods.targets import targets_of
-from compressbench.models.loading import load_classifier
+from compressbench.models.loading import load_classifier, save_classifier
 from compressbench.progress import Quiet
 from compressbench.tasks.data import TaskData
 from compressbench.tasks.task import Rows, Task
@@ -62,12 +62,37 @@ def taught(artifact: Artifact, teacher: Artifact) -> Artifact:
         ({"of": "remaining", "schedule": "one-shot"}, "add increments=N, or use of=total"),
         ({"schedule": "one-shot", "increments": 3}, "increments=3 contradicts schedule=one-shot"),
         ({"schedule": "one-shot", "criterion": "movement", "epochs": 3}, "epochs=3 ends before"),
+        ({"layer_floor": 0.3, "amount": 0.8}, "layer_floor=0.3 keeps more than amount=0.8 leaves, which is 0.2 of all"),
+        ({"layer_floor": 0.3, "of": "remaining"}, "which is 0.262 of all: use layer_floor=0.131"),
+        ({"layer_floor": -0.1}, "layer_floor=-0.1 is no share"),
+        ({"layer_floor": 0.1, "structured": "ffn-0.5"}, "layer_floor=0.1 means nothing beside structured=ffn-0.5"),
         ({"structured": "heads"}, "structured=heads cannot be read"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
         Prune(**values)
+
+
+def test_a_layer_that_pruning_empties_is_named_and_a_floor_keeps_a_share_of_it(
+    tiny_teacher: Path, tiny_context: Context, as_artifact: Callable[..., Artifact], tmp_path: Path
+) -> None:
+    model = load_classifier(tiny_teacher)
+    with torch.no_grad():
+        model.bert.pooler.dense.weight.mul_(1e-4)
+    source = tmp_path / "source"
+    save_classifier(model, tokenizer_from=tiny_teacher, to=source)
+    for floor, left in ((0.0, 0), (0.25, model.bert.pooler.dense.weight.numel() // 4)):
+        context = dataclasses.replace(tiny_context, to=tmp_path / f"floor-{floor}")
+        context.to.mkdir()
+        method = Prune(**{**FAST, "learning_rate": 1e-9}, amount=0.5, layer_floor=floor).resolved(task=context.task)
+        told = method.compress(as_artifact(source), context).warnings
+        pruned = linear_weights(load_classifier(context.to))
+        assert int(pruned["bert.pooler.dense.weight"].count_nonzero()) == left
+        total = sum(each.numel() for each in pruned.values())
+        assert sum(int((each == 0).sum()) for each in pruned.values()) == round(0.5 * total)
+        assert [text for text in told if "less than 1 % of bert.pooler.dense.weight" in text] == list(told)
+        assert bool(told) == (floor == 0)
 
 
 def test_one_shot_needs_no_epochs_for_a_ramp(tiny_task: Task) -> None:

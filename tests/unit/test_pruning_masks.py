@@ -18,6 +18,7 @@ from compressbench.numerics.pruning_masks import (
     global_magnitude_masks,
     global_masks,
     mask_gradients,
+    with_floor,
 )
 
 SHAPES = st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=4)
@@ -117,6 +118,33 @@ def test_pruned_weights_stay_pruned_when_weights_have_moved(
     after = global_magnitude_masks(moved, sparsity=max(shares), within=before)
     assert not (flat(after) & ~flat(before)).any()
     assert count_pruned(after) == round(max(shares) * len(flat(after)))
+
+
+@given(
+    shapes=SHAPES,
+    seed=st.integers(0, 99),
+    floor=st.floats(0, 0.5),
+    sparsities=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
+    signed=st.booleans(),
+)
+def test_a_floor_keeps_the_highest_of_each_layer_and_the_count_of_all(
+    shapes: list[tuple[int, int]], seed: int, floor: float, sparsities: tuple[float, float], signed: bool
+):
+    scores = draw_weights(shapes, seed=seed)
+    scores["layer0.weight"] *= 1e-6  # a global ranking would take all of it first
+    within = None
+    for sparsity in sorted(sparsities):
+        count = int(sparsity * sum(each.numel() for each in scores.values()))
+        raised = with_floor(scores, floor=floor, within=within, signed=signed)
+        masks = global_masks(raised, count=count, within=within, signed=signed)
+        assert count_pruned(masks) == count
+        for name, mask in masks.items():
+            ranked = scores[name] if signed else scores[name].abs()
+            staying = int(floor * mask.numel())
+            assert int(mask.count_nonzero()) >= staying
+            highest = ranked.flatten().sort(descending=True).indices[:staying]
+            assert mask.flatten()[highest].all()
+        within = masks
 
 
 def test_masks_leave_the_weights_as_they_are():
