@@ -84,7 +84,7 @@ def slimmed(geometry: Geometry, removal: Removal) -> Geometry:
         if removed >= have:
             raise InvalidParameter(
                 f"structured={each.name}-{share:g} would leave none of the {have} {what}{where}: "
-                + (f"use {(have - 1) / have:.2g} or less" if have > 1 else f"leave {each.name} out")
+                + (f"use {100 * (have - 1) // have / 100:g} or less" if have > 1 else f"leave {each.name} out")
             )
         left[_WORDS[each.name]] = have - removed
     if left["heads"] < geometry.heads:
