@@ -22,6 +22,7 @@ from compressbench.methods.quantize.skeleton import ROWS_SUFFIX, put_codes, take
 from compressbench.methods.quantize.smoothing import smooth_graph
 from compressbench.methods.quantize.sources import activations, attention_products, fp32_file, read_fp32
 from compressbench.methods.quantize.static import OFF, Quantization, StaticQuantization
+from compressbench.methods.quantize.tables import scale_tables_by_feature
 from compressbench.models.onnx_graph import (
     drop_unused_initializers,
     linear_as_matmul,
@@ -180,6 +181,8 @@ def quantized_model(
         quantizer.model.topological_sort()
     made: ModelProto = quantizer.model.model
     put_codes(made, weights, reduce_range=bool(method.reduce_range))
+    if method.per_channel:
+        scale_tables_by_feature(made, weights.tables)
     if isinstance(method, QuantQdq) and method.s8_to_u8:
         move_to_unsigned(made)
     read_float_tensors(made)

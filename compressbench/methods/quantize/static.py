@@ -24,7 +24,7 @@ OFF: Literal["off"] = "off"
 class Quantization(Method):
     """Parameters of every quantization; the names are ONNX Runtime's."""
 
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
     produces: ClassVar[Format] = "onnx-int8"
     libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
@@ -32,7 +32,8 @@ class Quantization(Method):
 
     weight_type: Literal["int8"] = parameter("int8", help="type of the weights' codes")
     per_channel: bool = parameter(
-        default=True, help="one scale for each output of a Linear layer instead of one for all"
+        default=True,
+        help="one scale for each output of a Linear layer and feature of an embedding, instead of one for all",
     )
     reduce_range: bool | Auto = parameter(  # noqa: RUF009 - a field, like the others
         AUTO, help="weights in 7 bits, so that sums of pairs fit into 16; auto: where the target has no VNNI"
