@@ -63,9 +63,12 @@ def graph_model(graph: onnx.GraphProto) -> onnx.ModelProto:
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
 
 
-def test_only_the_embeddings_are_dequantized_as_a_step_of_its_own(compress: Compress) -> None:
-    counts = optimized(compress("quant-qdq"))
-    assert counts["DequantizeLinear"] == 3
+@pytest.mark.parametrize(("spelled", "tables"), [("quant-qdq", 0), ("quant-qdq:per_channel=false", 3)])
+def test_only_tables_on_one_grid_are_dequantized_as_a_step_of_its_own(
+    spelled: str, tables: int, compress: Compress
+) -> None:
+    counts = optimized(compress(spelled))
+    assert counts["DequantizeLinear"] == tables
     assert counts["MatMulIntegerToFloat"] == 14
     assert counts["QuantizeLinear"] == 10  # one for each distinct input of the Linear layers
 
