@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from compressbench.__main__ import main
 from compressbench.cli.commands import COMMANDS, cli
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,20 @@ def test_a_documented_command_has_the_options_it_is_shown_with(page: str, line: 
     command = command_named(words[0])
     known = {spelling for each in command.params for spelling in each.opts} | {"--help"}
     assert {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)} <= known, f"{page}: {line}"
+
+
+OF_THEIRS = re.compile(r"--data-dir|--teacher|--train|--plan|corpus=|mlm=|vectors=")
+"""What a run needs that only the reader has."""
+RUNS = [line for _, line in LINES if line.startswith("compressbench run --methods") and not OF_THEIRS.search(line)]
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_a_documented_run_that_needs_nothing_of_the_readers_is_understood(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word for word in shlex.split(line, comments=True)[1:] if word not in ("[...]", "...")]
+    assert main([*words, "--dry-run"]) == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)
