@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,9 +22,8 @@ import torch
 from compressbench.methods.captured_step import Compute, Tensors, captured
 from compressbench.methods.distill.attention_record import use_recording_attention
 from compressbench.methods.distill.frozen_teacher import FrozenTeacher, WantedLayers
-from compressbench.methods.distill.loop import LossWeights, layer_losses, weighted_terms
+from compressbench.methods.distill.loop import LossWeights, layer_gradients
 from compressbench.methods.distill.student import new_student
-from compressbench.methods.distill.teacher_outputs import LayerOutputs
 from compressbench.methods.training import autocast, make_optimizer
 from compressbench.models.geometry import geometry_of, parse_student
 from compressbench.models.loading import load_classifier
@@ -108,15 +108,7 @@ def intermediate(folder: Path, kind: str, tokens: int) -> Step:
     frozen = FrozenTeacher(teacher, wanted=wanted, precision="bf16", device="cuda")
     weights = LossWeights(embedding=1.0, attention=1.0, hidden=1.0)
 
-    def compute(batch: Tensors) -> Tensors:
-        inputs = {name: each for name, each in batch.items() if not name.startswith("teacher")}
-        target = LayerOutputs(hidden=batch["teacher_hidden"], attention=batch["teacher_attention"])
-        with autocast(device="cuda", precision="bf16"):
-            losses = layer_losses(student, projections, inputs, target, wanted=wanted)
-        terms = weighted_terms(losses, weights)
-        torch.stack([*terms.values()]).sum().backward()
-        return {name: term.detach() for name, term in terms.items()}
-
+    compute = partial(layer_gradients, student, projections, wanted=wanted, weights=weights, precision="bf16")
     step = by_kind(compute, kind)
     return timed(lambda: step((batch := drawn(geometry.vocab, tokens)) | frozen.layers_of(batch).by_name()), optimizer)
 

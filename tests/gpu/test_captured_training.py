@@ -17,8 +17,8 @@ from compressbench.methods.distill import Distill, frozen_teacher, loop
 from compressbench.methods.method import Context
 from compressbench.methods.prune import Prune
 from compressbench.models.loading import load_classifier
-from compressbench.progress import Quiet
 from tests.conftest import draw_tiny_rows
+from tests.interrupting import Interrupting
 
 pytestmark = pytest.mark.gpu
 
@@ -64,37 +64,14 @@ def test_replayed_steps_train_what_launched_ones_do(
     close(ours, theirs, tolerance=2e-2 if "16" in str(METHODS[name].precision) else 1e-4)
 
 
-class Stop(Quiet):
-    """Ctrl-C after some steps of a training."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.left = after
-
-    def stage(self, name: str, **told: Any) -> Any:
-        from contextlib import contextmanager
-
-        @contextmanager
-        def opened() -> Any:
-            def advance(steps: int = 1, *, note: str = "") -> None:
-                if note:
-                    self.left -= 1
-                    if self.left == 0:
-                        raise KeyboardInterrupt
-
-            yield advance
-
-        return opened()
-
-
-@pytest.mark.parametrize("name", ["layers", "pruned"])
+@pytest.mark.parametrize(("name", "stage"), [("layers", "distill tiny, intermediate"), ("pruned", "prune tiny")])
 def test_interrupted_training_on_a_gpu_ends_as_an_uninterrupted_one(
-    name: str, tiny_teacher: Path, tiny_context: Context, as_artifact: AsArtifact, tmp_path: Path
+    name: str, stage: str, tiny_teacher: Path, tiny_context: Context, as_artifact: AsArtifact, tmp_path: Path
 ) -> None:
     whole = trained(METHODS[name], tiny_teacher, replace(tiny_context, to=tmp_path / "whole"), as_artifact)
     context = replace(tiny_context, to=tmp_path / "first", checkpoint=Checkpoint(path=tmp_path / "state"))
     with pytest.raises(KeyboardInterrupt):
-        trained(METHODS[name], tiny_teacher, replace(context, progress=Stop(after=19)), as_artifact)
+        trained(METHODS[name], tiny_teacher, replace(context, progress=Interrupting(stage, after=19)), as_artifact)
     resumed = trained(METHODS[name], tiny_teacher, replace(context, to=tmp_path / "second"), as_artifact)
     close(resumed, whole, tolerance=1e-4)
 

@@ -61,7 +61,6 @@ def test_a_third_of_the_heads_and_half_of_the_columns() -> None:
         ("heads-0.96", "heads-0.96 would leave none of the 12 heads of a layer: use 0.91 or less"),
         ("ffn-0.9999", "ffn-0.9999 would leave none of the 3072 FFN columns of a layer: use 0.99 or less"),
         ("layers-0.99", "layers-0.99 would leave none of the 12 layers: use 0.91 or less"),
-        ("ffn-0.9999", "ffn-0.9999 would leave none of the 3072 FFN columns of a layer"),
         ("heads-0.04", "heads-0.04 removes none of the 12 heads of a layer: use a share of 0.083 or more"),
     ],
 )

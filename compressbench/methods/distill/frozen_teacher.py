@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -67,6 +68,11 @@ class LayerOutputs:
     attention: Tensor | None
     """[layers, batch, heads, tokens, tokens]."""
 
+    @classmethod
+    def named_in(cls, found: Mapping[str, Tensor]) -> Self:
+        """What `by_name` put into a batch."""
+        return cls(hidden=found.get(HIDDEN), attention=found.get(ATTENTION))
+
     def by_name(self) -> Tensors:
         """What there is of both, for a batch."""
         found = {HIDDEN: self.hidden, ATTENTION: self.attention}
@@ -104,12 +110,12 @@ class FrozenTeacher:
 
     def layers_of(self, inputs: dict[str, Tensor]) -> LayerOutputs:
         """The wanted layers for a batch on the teacher's device; on a GPU overwritten by the next batch's."""
-        return _layers_in(self._layers(inputs))
+        return LayerOutputs.named_in(self._layers(inputs))
 
     def answers_of(self, inputs: dict[str, Tensor], *, with_layers: bool) -> tuple[Tensor, LayerOutputs]:
         """A classifier's logits, and the wanted layers if asked for; see `layers_of`."""
         found = (self._layers if with_layers else self._answers)(inputs)
-        return found["logits"], _layers_in(found)
+        return found["logits"], LayerOutputs.named_in(found)
 
     def _compute(self, inputs: Tensors, *, with_layers: bool) -> Tensors:
         wanted = self._wanted
@@ -134,10 +140,6 @@ class FrozenTeacher:
             pairs = mask[:, None, :, None] & mask[:, None, None, :]
             found[ATTENTION] = record.stacked().to(STORED).where(pairs, 0.0)
         return found
-
-
-def _layers_in(found: Tensors) -> LayerOutputs:
-    return LayerOutputs(hidden=found.get(HIDDEN), attention=found.get(ATTENTION))
 
 
 def _store_linear_weights_in_16_bit(model: PreTrainedModel) -> None:

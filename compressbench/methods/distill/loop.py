@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -130,15 +131,9 @@ def follow_layers(
     def prepare(rows: np.ndarray) -> np.ndarray | Lesson:
         return lesson(rows) if reads_ahead is not None and reads_ahead(rows) else rows
 
-    def compute(batch: Tensors) -> Tensors:
-        target = LayerOutputs(hidden=batch.get(HIDDEN), attention=batch.get(ATTENTION))
-        inputs = {name: each for name, each in batch.items() if name not in (HIDDEN, ATTENTION)}
-        with autocast(device=device, precision=settings.precision):
-            losses = layer_losses(student, projections, inputs, target, wanted=wanted)
-        terms = weighted_terms(losses, weights)
-        torch.stack([*terms.values()]).sum().backward()
-        return {name: term.detach() for name, term in terms.items()}
-
+    compute = partial(
+        layer_gradients, student, projections, wanted=wanted, weights=weights, precision=settings.precision
+    )
     step = captured(compute, device=device)
 
     def gradients(prepared: np.ndarray | Lesson) -> Tensors:
@@ -160,6 +155,33 @@ def follow_layers(
     ).run(batches, gradients, prepare=None if reads_ahead is None else prepare)
     student.to("cpu").eval()
     return steps
+
+
+def layer_gradients(
+    student: BertForSequenceClassification,
+    projections: Projections,
+    batch: Tensors,
+    *,
+    wanted: WantedLayers,
+    weights: LossWeights,
+    precision: str,
+) -> Tensors:
+    """Forward and backward pass of one batch, whose gradients stay with the weights; gives the loss terms by name.
+
+    Args:
+        student: On the batch's device, like `projections`.
+        projections: See `student`.
+        batch: The student's inputs, and the teacher's outputs as `LayerOutputs.by_name` gives them.
+        wanted: What of the teacher is in it.
+        weights: Of the losses.
+        precision: Of the student's pass.
+    """
+    inputs = {name: each for name, each in batch.items() if name not in (HIDDEN, ATTENTION)}
+    with autocast(device=inputs["input_ids"].device.type, precision=precision):
+        losses = layer_losses(student, projections, inputs, LayerOutputs.named_in(batch), wanted=wanted)
+    terms = weighted_terms(losses, weights)
+    torch.stack([*terms.values()]).sum().backward()
+    return {name: term.detach() for name, term in terms.items()}
 
 
 def layer_losses(
