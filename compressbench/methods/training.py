@@ -61,6 +61,13 @@ def to_device(tensor: Tensor, *, device: str) -> Tensor:
     return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
+def to_cpu(tensor: Tensor) -> Tensor:
+    """On the CPU; from a GPU put in order there and through pinned memory, which takes a fraction of the time."""
+    if tensor.device.type == "cpu":
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+
+
 def prepared_ahead(batches: Iterable[Batch], prepare: Callable[[Batch], Prepared]) -> Iterator[Prepared]:
     """What `prepare` makes of each batch, made in another thread while the one before it is worked on."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compressbench.artifacts.artifact import Artifact
-from compressbench.methods.distill import teacher_outputs
+from compressbench.methods.distill import layer_cache, teacher_outputs
 from compressbench.methods.distill.method import Distill
 from compressbench.methods.method import Context
 from compressbench.methods.training import prepared_ahead, to_device
@@ -76,7 +76,7 @@ def test_a_cache_on_disk_gives_the_same_student(
     monkeypatch.setattr(teacher_outputs.TeacherOutputs, "is_worth_reading_ahead", told)
     weights = []
     for on_disk in (False, True):
-        monkeypatch.setattr(teacher_outputs, "fits_in_memory", lambda size, there=on_disk: not there)
+        monkeypatch.setattr(layer_cache, "fits_in_memory", lambda size, there=on_disk: not there)
         to = tmp_path / f"disk-{on_disk}"
         to.mkdir()
         method.resolved(task=tiny_context.task).compress(as_artifact(tiny_classifier), replace(tiny_context, to=to))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -77,14 +77,6 @@ class LayerOutputs:
         """What there is of both, for a batch."""
         found = {HIDDEN: self.hidden, ATTENTION: self.attention}
         return {name: each for name, each in found.items() if each is not None}
-
-    def on_cpu(self) -> Self:
-        """The same, in one copy each rather than one a row."""
-        return replace(
-            self,
-            hidden=None if self.hidden is None else self.hidden.cpu(),
-            attention=None if self.attention is None else self.attention.cpu(),
-        )
 
 
 class FrozenTeacher:
