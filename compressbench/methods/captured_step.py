@@ -15,6 +15,9 @@ Compute = Callable[[Tensors], Tensors]
 Recorded = tuple[torch.cuda.CUDAGraph, Tensors, Tensors]
 """A graph, what it reads and what it writes."""
 
+_failed: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose capture failed, which torch's allocator goes on asking about memory in later captures."""
+
 
 def captured(compute: Compute, *, device: str) -> Compute:
     """`compute` where `device` is the CPU; on a GPU the same computation by CUDA graphs.
@@ -72,6 +75,14 @@ class _Captured:
         except RuntimeError:
             with suppress(RuntimeError):  # what cannot be captured ends the capture too
                 graph.capture_end()
+            _failed.append(graph)
+            _let_generator_go_on()
             return None
         graph.capture_end()
         return graph, static, found
+
+
+def _let_generator_go_on() -> None:
+    """Torch's generator takes a failed capture as under way and refuses the next dropout; a copy of it does not."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from compressbench.artifacts.artifact import Artifact
 from compressbench.methods import captured_step, fitting
@@ -74,6 +75,36 @@ def test_interrupted_training_on_a_gpu_ends_as_an_uninterrupted_one(
         trained(METHODS[name], tiny_teacher, replace(context, progress=Interrupting(stage, after=19)), as_artifact)
     resumed = trained(METHODS[name], tiny_teacher, replace(context, to=tmp_path / "second"), as_artifact)
     close(resumed, whole, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_what_no_graph_can_hold_runs_kernel_by_kernel_from_then_on(dropout: float) -> None:
+    def asking(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        dropped = functional.dropout(batch["numbers"], p=dropout, training=True)
+        return {"found": dropped * dropped.sum().item()}
+
+    def answers(compute: captured_step.Compute) -> list[Tensor]:
+        torch.manual_seed(0)
+        return [compute(batch)["found"].clone() for batch in batches]
+
+    lengths = (8, 8, 8, 8, 5, 5, 5, 8)  # the second of a length is where recording begins
+    batches = [{"numbers": torch.arange(1.0, length + 1, device="cuda") + at} for at, length in enumerate(lengths)]
+    step = captured_step.captured(asking, device="cuda")
+    for ours, theirs in zip(answers(step), answers(asking), strict=True):
+        assert ours.equal(theirs)
+    assert isinstance(step, captured_step._Captured)
+    assert not step._can_capture
+    assert not any(step._graphs.values())
+
+    def doubling(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"found": 2 * functional.dropout(batch["numbers"], p=dropout, training=True)}
+
+    other = captured_step.captured(doubling, device="cuda")  # the way out of one leaves the others their graphs
+    for ours, theirs in zip(answers(other), answers(doubling), strict=True):
+        assert ours.equal(theirs)
+    assert isinstance(other, captured_step._Captured)
+    assert all(other._graphs.values())
+    torch.cuda.synchronize()
 
 
 def test_pruned_weights_are_exactly_zero(
