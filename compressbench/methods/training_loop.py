@@ -113,6 +113,8 @@ class TrainingLoop:
     def __post_init__(self) -> None:
         torch.set_num_threads(self.settings.threads)
         torch.manual_seed(self.settings.seed)
+        # Once: to go through all modules takes 0.2 ms, which counts beside a small student's step on a GPU.
+        self._parameters = [each for module in self.modules.values() for each in module.parameters()]
         self._rng = np.random.default_rng(self.settings.seed)
         self._epoch_rng = self._rng.bit_generator.state
         self._schedule = linear_schedule(
@@ -188,8 +190,7 @@ class TrainingLoop:
             )
         self._call("before_step")
         if settings.clip_norm is not None:
-            parameters = [each for module in self.modules.values() for each in module.parameters()]
-            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
         self.optimizer.step()
         self._schedule.step()
         # A captured step adds to gradients where they lie, so on a GPU they stay there.
