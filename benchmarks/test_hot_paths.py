@@ -23,7 +23,7 @@ from compressbench.methods.distill.attention_record import use_recording_attenti
 from compressbench.methods.distill.frozen_teacher import LayerOutputs, WantedLayers
 from compressbench.methods.distill.loop import LossWeights, layer_losses, weighted_terms
 from compressbench.methods.distill.student import Projections
-from compressbench.methods.quantize.calibration import Rule, measure_ranges
+from compressbench.methods.quantize.calibration import Measured, Rule, measure_ranges
 from compressbench.methods.training import make_optimizer
 from compressbench.models.geometry import Geometry
 from compressbench.models.onnx_graph import read_model
@@ -105,14 +105,14 @@ def test_calibration(benchmark: BenchmarkFixture, small_model: Path, tmp_path: P
     ids = [rng.integers(5, 1000, size=length).tolist() for length in rng.integers(8, 64, size=64)]
     rows = EncodedRows(input_ids=ids, token_type_ids=[[0] * len(each) for each in ids], pad_id=0)
 
-    def calibrate() -> dict[str, Any]:
+    def calibrate() -> Measured:
         return measure_ranges(
             Rule(calibrate_method=rule), model, rows, tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet()
         )
 
     found = benchmark.pedantic(calibrate, rounds=3, warmup_rounds=1)
-    assert set(found) == set(tensors)
-    assert all(each.low < each.high for each in found.values())
+    assert set(found.ranges) == set(tensors)
+    assert all(each.low < each.high for each in found.ranges.values())
 
 
 def test_masked_words_proposals(benchmark: BenchmarkFixture, tmp_path: Path) -> None:

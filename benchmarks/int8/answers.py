@@ -19,11 +19,13 @@ from benchmarks.int8.figures import Agreement, agreements
 from benchmarks.int8.report import scores_table
 from benchmarks.int8.setting import add_options, setting_of
 from compressbench.errors import CompressbenchError
-from compressbench.methods.chain import parse_chain, spell
+from compressbench.methods.chain import parse_chain, spell, split_methods
 from compressbench.runtimes.onnxruntime import OrtModel, session_options
 from compressbench.table import table_markdown
 
-METHODS = (models.DEFAULT, models.PER_TENSOR, models.SMOOTHED, models.REPAIRED, models.ATTENTION)
+METHODS = (
+    models.DEFAULT, models.UNSPLIT, models.PER_TENSOR, models.SMOOTHED, models.REPAIRED, models.ATTENTION,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def answers_markdown(given: argparse.Namespace) -> str:
     """The table of all tasks and methods."""
     setting = setting_of(given)
+    methods = split_methods([given.methods]) if given.methods else METHODS
     found: dict[str, dict[str, Agreement]] = {}
     for data in setting.data:
-        name, wide = data.task.name, [with_8_bits(each) for each in METHODS]
+        name, wide = data.task.name, [with_8_bits(each) for each in methods]
         rows = models.teacher_rows(
             setting.sources[name], data, workshop=setting.workshop, methods=wide, seed=given.seed
         )
@@ -71,6 +74,7 @@ def open_as_written(path: Path, *, threads: int) -> OrtModel:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8.answers", description=__doc__)
     add_options(parser)
+    parser.add_argument("--methods", help="methods instead of the usual ones")
     parser.add_argument("--to", type=Path, help="Markdown file to write too")
     return parser
 

@@ -18,9 +18,10 @@ DISTILL = "distill"
 PER_TENSOR = "quant-qdq:per_channel=false"
 DEFAULT = "quant-qdq"
 SMOOTHED = "quant-qdq:smooth=0.5"
-REPAIRED = "quant-qdq:bias_correction=true:smooth=0.5"
+REPAIRED = "quant-qdq:bias_correction=true:smooth=0.5:split_outliers=0.1"
+UNSPLIT = "quant-qdq:split_outliers=off"
 ATTENTION = "quant-qdq:attention_matmuls=scores"
-METHODS = (DEFAULT, PER_TENSOR, SMOOTHED, REPAIRED, ATTENTION, "quant-qop", "quant-dynamic")
+METHODS = (DEFAULT, UNSPLIT, PER_TENSOR, SMOOTHED, REPAIRED, ATTENTION, "quant-qop", "quant-dynamic")
 STUDENT_METHODS = (DEFAULT, ATTENTION)
 
 

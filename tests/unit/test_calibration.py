@@ -171,7 +171,7 @@ def test_ranges_of_a_model_are_those_of_the_librarys_calibrator(name: str, fp32_
     measured = measure_ranges(
         rule, model, encoded, tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet(), seed=5
     )
-    for tensor, found in measured.items():
+    for tensor, found in measured.ranges.items():
         bin_width = 2 * max(-found.seen_low, found.seen_high) / BINS
         tolerance = 1.01 * bin_width if name == "percentile" else 1e-5
         assert (found.low, found.high) == pytest.approx(expected[tensor], abs=tolerance), tensor
@@ -185,8 +185,8 @@ def test_what_a_rule_cuts_off_is_counted(fp32_path: Path, tmp_path: Path) -> Non
         measured = measure_ranges(
             rule, model, rows_of_one_length(16), tensors=tensors, threads=1, workplace=tmp_path, progress=Quiet()
         )
-        shares[name] = [each.clipped_share for each in measured.values()]
-        table = saturation_table(model, measured)
+        shares[name] = [each.clipped_share for each in measured.ranges.values()]
+        table = saturation_table(model, measured.ranges)
         assert len(table) == 14  # query, key and value read one tensor and have a line each
         assert {each.side for each in table} == {"input"}
         warnings = saturation_warnings(table, rule=rule)

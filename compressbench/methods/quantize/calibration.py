@@ -1,6 +1,6 @@
 """Ranges of activations on training rows, batch by batch: memory does not grow with the rows.
 
-The graph itself takes each tensor's extremes, so a batch hands back two numbers a tensor. Rules that need more run the
+The graph itself takes the extremes, so a batch hands back two numbers a channel. Rules that need more run the
 rows a second time and count values into histograms, whose bounds are known by then.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressbench.errors import InvalidParameter
+from compressbench.methods.quantize.extremes import measure_extremes
 from compressbench.methods.quantize.observing import observe
 from compressbench.methods.quantize.ranges import CalibrateMethod
 from compressbench.numerics.histogram_ranges import (
@@ -61,6 +62,15 @@ class TensorRange:
     """Share of the values seen that the grid cuts off."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What calibration rows tell of a model's activations."""
+
+    ranges: dict[str, TensorRange]
+    channels: dict[str, np.ndarray]
+    """Extremes, float32 [channels, 2], of each tensor that a Linear layer reads."""
+
+
 def draw_rows(train: Rows, *, count: int, seed: int) -> Rows:
     """`count` training rows, drawn by `seed`.
 
@@ -96,7 +106,7 @@ def activation_ranges(
     measured = measure_ranges(
         Rule(), model, encoded, tensors=tensors, threads=threads, workplace=workplace, progress=progress
     )
-    return plain_ranges(measured)
+    return plain_ranges(measured.ranges)
 
 
 def plain_ranges(measured: dict[str, TensorRange]) -> Ranges:
@@ -114,7 +124,7 @@ def measure_ranges(
     workplace: Path,
     progress: Progress,
     seed: int = 0,
-) -> dict[str, TensorRange]:
+) -> Measured:
     """The range of each tensor over all rows, padded as in a batch.
 
     Args:
@@ -128,8 +138,9 @@ def measure_ranges(
         seed: Draws the order of the batches, which a moving average depends on.
     """
     where: Any = {"threads": threads, "workplace": workplace, "progress": progress, "seed": seed}
-    seen, averaged = _extremes(model, encoded, tensors, averaging_constant=rule.averaging_constant, **where)
-    chosen = averaged if rule.moving_average else seen
+    extremes = measure_extremes(model, encoded, tensors, averaging_constant=rule.averaging_constant, **where)
+    seen = extremes.seen
+    chosen = extremes.averaged if rule.moving_average else seen
     if rule.calibrate_method == "distribution":
         top = np.abs(seen).max(axis=1)
         chosen = np.stack([-top, top], axis=1)
@@ -140,12 +151,13 @@ def measure_ranges(
         for name, histogram in _histograms(model, encoded, bounds, **where).items():
             low, high = ranges[name] = _clipping_range(rule, histogram, bounds[name], averages=ranges[name])
             shares[name] = clipped_share(histogram, low=min(low, 0.0), high=max(high, 0.0))  # a grid always holds zero
-    return {
+    tensor_ranges = {
         name: TensorRange(
             low=low, high=high, seen_low=bounds[name][0], seen_high=bounds[name][1], clipped_share=shares[name]
         )
         for name, (low, high) in ranges.items()
     }
+    return Measured(ranges=tensor_ranges, channels=extremes.channels)
 
 
 def _clipping_range(
@@ -159,28 +171,6 @@ def _clipping_range(
     else:
         low, high = percentile_range(histogram, percentile=rule.percentile)
     return max(low, bounds[0]), min(high, bounds[1])
-
-
-def _extremes(
-    model: "ModelProto", encoded: EncodedRows, tensors: Sequence[str], *, averaging_constant: float, **where: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest values [tensors, 2] over all batches, and their moving averages."""
-    from onnx import helper
-
-    names = [(f"ReduceMin_{place}", f"ReduceMax_{place}") for place in range(len(tensors))]
-    nodes = [
-        helper.make_node(output.split("_")[0], [tensor], [output], name=output, keepdims=0)
-        for tensor, pair in zip(tensors, names, strict=True)
-        for output in pair
-    ]
-    outputs = [output for pair in names for output in pair]
-    seen = np.tile(np.array([np.inf, -np.inf], dtype=np.float32), (len(tensors), 1))
-    averaged: np.ndarray | None = None
-    for values in observe(model, encoded, nodes=nodes, constants={}, outputs=outputs, stage="calibrate", **where):
-        found = np.array(values, dtype=np.float32).reshape(-1, 2)
-        seen = np.stack([np.minimum(seen[:, 0], found[:, 0]), np.maximum(seen[:, 1], found[:, 1])], axis=1)
-        averaged = found if averaged is None else averaged + averaging_constant * (found - averaged)
-    return seen, seen if averaged is None else averaged
 
 
 def _histograms(model: "ModelProto", encoded: EncodedRows, bounds: Ranges, **where: Any) -> dict[str, Histogram]:

@@ -6,15 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+
 from compressbench.artifacts.artifact import TOKENIZER_NAME, Artifact
 from compressbench.artifacts.manifest import Format
 from compressbench.methods.method import Compressed, Context, Method, parameter
 
 if TYPE_CHECKING:
-    from compressbench.methods.quantize.calibration import Rule, TensorRange
+    from compressbench.methods.quantize.calibration import Measured, Rule
 
 RANGES = "ranges"
 RANGES_NAME = "ranges.json"
+CHANNELS_NAME = "channels.npz"
 CalibrateMethod = Literal["minmax", "entropy", "percentile", "distribution"]
 
 
@@ -23,7 +26,7 @@ class CalibratedRanges(Method):
     """The range of every activation that enters a Linear layer, by running training rows through the fp32 model."""
 
     name: ClassVar[str] = "calibrated-ranges"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
     produces: ClassVar[Format] = "rows"
     reference: ClassVar[str] = "https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html"
@@ -53,7 +56,7 @@ class CalibratedRanges(Method):
         )
 
     def compress(self, source: Artifact, context: Context) -> Compressed:
-        """See `Method.compress`; writes ``ranges.json``.
+        """See `Method.compress`; writes ``ranges.json`` and ``channels.npz``.
 
         Raises:
             InvalidParameter: If there are fewer training rows than `calibration_rows`.
@@ -80,14 +83,24 @@ class CalibratedRanges(Method):
                 progress=context.progress,
                 seed=context.seed,
             )
-        content = {name: asdict(each) for name, each in measured.items()}
-        (context.to / RANGES_NAME).write_text(json.dumps(content, indent=1) + "\n")
+        write_ranges(measured, context.to)
         return Compressed(geometry=None, budget={"calibration_rows": self.calibration_rows})
 
 
-def read_ranges(folder: Path) -> "dict[str, TensorRange]":
-    """The ranges by tensor, as `CalibratedRanges` wrote them into a folder."""
-    from compressbench.methods.quantize.calibration import TensorRange
+def write_ranges(measured: "Measured", folder: Path) -> None:
+    """Write ``ranges.json``, by tensor, and ``channels.npz``, named by the tensors' places there."""
+    content = {name: asdict(each) for name, each in measured.ranges.items()}
+    (folder / RANGES_NAME).write_text(json.dumps(content, indent=1) + "\n")
+    places = {str(place): measured.channels[name] for place, name in enumerate(content) if name in measured.channels}
+    np.savez(folder / CHANNELS_NAME, **places)  # type: ignore[arg-type]
+
+
+def read_ranges(folder: Path) -> "Measured":
+    """What `write_ranges` wrote."""
+    from compressbench.methods.quantize.calibration import Measured, TensorRange
 
     content = json.loads((folder / RANGES_NAME).read_text())
-    return {name: TensorRange(**values) for name, values in content.items()}
+    names = list(content)
+    with np.load(folder / CHANNELS_NAME) as arrays:
+        channels = {names[int(place)]: arrays[place] for place in arrays.files}
+    return Measured(ranges={name: TensorRange(**values) for name, values in content.items()}, channels=channels)

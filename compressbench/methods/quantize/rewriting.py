@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from compressbench.artifacts.artifact import ONNX_NAME, TOKENIZER_NAME, Artifact
 from compressbench.methods.method import AUTO, Context
-from compressbench.methods.quantize.calibration import Ranges, TensorRange, draw_rows, measure_ranges, plain_ranges
+from compressbench.methods.quantize.calibration import Measured, Ranges, draw_rows, measure_ranges, plain_ranges
 from compressbench.methods.quantize.layers import excluded_weights
+from compressbench.methods.quantize.outliers import let_grids_clip, split_graph
 from compressbench.methods.quantize.qdq import QuantQdq
 from compressbench.methods.quantize.ranges import RANGES, read_ranges
 from compressbench.methods.quantize.repair import Choosing, Repairing, kept_warning
@@ -89,7 +90,7 @@ def _static_model(
     onnx_path: Path,
     workplace: Path,
 ) -> tuple["ModelProto", Quantized]:
-    """The static INT8 model, smoothed before ranges are taken and repaired afterwards; `model` is used up."""
+    """The static INT8 model, smoothed before ranges are taken, split and repaired afterwards; `model` is used up."""
     where: Any = {"threads": context.threads, "workplace": workplace, "progress": context.progress}
     calibration = None
     if method.smooth != OFF or method.bias_correction:
@@ -104,7 +105,11 @@ def _static_model(
         measured = measure_ranges(rule, model, calibration, tensors=tensors, seed=context.seed, **where)
     else:
         measured = ranges_of(method, source, context, onnx_path=onnx_path)
-    table = saturation_table(model, measured)
+    ranges = measured.ranges
+    if method.split_outliers != OFF:
+        linear_as_matmul(model)
+        ranges = split_graph(model, ranges, measured.channels, share=float(method.split_outliers))
+    table = saturation_table(model, ranges)
     choosing = None
     if method.keep_fp32 == AUTO:
         rows = draw_slice(context.train, seed=context.seed)
@@ -113,10 +118,12 @@ def _static_model(
     repairing = Repairing(calibration=calibration if method.bias_correction else None, choosing=choosing, **where)
 
     def quantize(graph: "ModelProto", kept: Sequence[str]) -> "ModelProto":
-        return quantized_model(method, graph, plain_ranges(measured), exclude=kept)
+        return quantized_model(method, graph, plain_ranges(ranges), exclude=kept)
 
     with context.progress.stage(f"quantize {context.task.name}", total=1) as advance:
         made, kept = repairing.quantized(model, quantize)
+        let_grids_clip(made)  # last, for repairs look at what layers read before their grids
+        drop_unused_initializers(made)
         advance()
     write_saturation_table(table, context.to)
     warnings = saturation_warnings(table, rule=method.ranges.rule)
@@ -129,9 +136,7 @@ def _encoded(rows: Rows, context: Context, *, onnx_path: Path) -> EncodedRows:
     return encode_rows(rows, tokenizer_path=onnx_path.parent / TOKENIZER_NAME, max_length=context.task.max_length)
 
 
-def ranges_of(
-    method: StaticQuantization, source: Artifact, context: Context, *, onnx_path: Path
-) -> dict[str, TensorRange]:
+def ranges_of(method: StaticQuantization, source: Artifact, context: Context, *, onnx_path: Path) -> Measured:
     """The ranges of the source's activations: those that the store has, or taken here where nobody made them.
 
     Args:

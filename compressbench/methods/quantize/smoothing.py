@@ -92,12 +92,9 @@ def smoothable(model: "ModelProto") -> list[Place]:
         for name in dict.fromkeys(node.input):
             readers.setdefault(name, []).append(node)
     places = []
-    for tensor, reading in readers.items():
-        maker = makers.get(tensor)
-        layers = tuple(each for each in reading if _is_linear(each, tensor, initializers, readers))
-        if maker is None or not layers:
-            continue
-        others = tuple(each for each in reading if each not in layers)
+    for tensor, layers in linear_readers(model).items():
+        maker = makers[tensor]
+        others = tuple(each for each in readers[tensor] if each not in layers)
         value_layer = _value_layer(tensor, makers, readers, initializers) if not others else None
         gain_is_constant = maker.op_type == "LayerNormalization" and all(
             name in initializers and len(readers[name]) == 1 for name in maker.input[1:3]
@@ -105,6 +102,23 @@ def smoothable(model: "ModelProto") -> list[Place]:
         if gain_is_constant or maker.op_type == "Gelu" or value_layer is not None:
             places.append(Place(tensor=tensor, layers=layers, others=others, maker=maker, value_layer=value_layer))
     return places
+
+
+def linear_readers(model: "ModelProto") -> dict[str, tuple["NodeProto", ...]]:
+    """Each computed tensor that Linear layers read, and these layers; those that share a weight are left out."""
+    graph = model.graph
+    initializers = {each.name: each for each in graph.initializer}
+    makers = {name for node in graph.node for name in node.output}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
+    found = {
+        tensor: tuple(each for each in reading if _is_linear(each, tensor, initializers, readers))
+        for tensor, reading in readers.items()
+        if tensor in makers
+    }
+    return {tensor: layers for tensor, layers in found.items() if layers}
 
 
 def _is_linear(
