@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 AXES_AS_INPUT = 18
 """The opset from which on a reduction takes its axes as an input."""
-SIDES = (("ReduceMin", np.min), ("ReduceMax", np.max))
+SIDES = (("ReduceMin", np.minimum), ("ReduceMax", np.maximum))
+"""Operators that find the ends of a range, and what does the same of two arrays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,7 @@ def measure_extremes(
         found = _whole(values)
         averaged = found if averaged is None else averaged + averaging_constant * (found - averaged)
         totals = [
-            (np.minimum if place % 2 == 0 else np.maximum)(old, new)
-            for place, (old, new) in enumerate(zip(totals or values, values, strict=True))
+            SIDES[place % 2][1](old, new) for place, (old, new) in enumerate(zip(totals or values, values, strict=True))
         ]
     seen = _whole(totals)
     channels = {
@@ -80,7 +80,7 @@ def input_widths(model: "ModelProto") -> dict[str, int]:
 
 def _whole(values: Sequence[np.ndarray]) -> np.ndarray:
     """Extremes of tensors [tensors, 2] from those of their channels."""
-    found = [SIDES[place % 2][1](each) for place, each in enumerate(values)]
+    found = [SIDES[place % 2][1].reduce(each, axis=None) for place, each in enumerate(values)]
     return np.array(found, dtype=np.float32).reshape(-1, 2)
 
 

@@ -1,13 +1,13 @@
-"""The names of a graph's layers, as a user writes them and reads them: those of the weights, without ``.weight``."""
+"""A graph's layers: who reads what, and their names as a user writes them, those of the weights without ``.weight``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from compressbench.errors import InvalidParameter
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 WEIGHT_PLACES = {"MatMul": 1, "Gemm": 1, "Gather": 0}
 """Where an operator's weight stands among its inputs."""
@@ -57,3 +57,36 @@ def excluded_weights(model: "ModelProto", patterns: str) -> frozenset[str]:
             )
         excluded.update(*found)
     return frozenset(excluded)
+
+
+def linear_readers(model: "ModelProto") -> dict[str, tuple["NodeProto", ...]]:
+    """Each computed tensor that Linear layers read, and these layers; those that share a weight are left out."""
+    graph = model.graph
+    initializers = {each.name: each for each in graph.initializer}
+    makers = {name for node in graph.node for name in node.output}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
+    found = {
+        tensor: tuple(each for each in reading if is_linear(each, tensor, initializers, readers))
+        for tensor, reading in readers.items()
+        if tensor in makers
+    }
+    return {tensor: layers for tensor, layers in found.items() if layers}
+
+
+def is_linear(
+    node: "NodeProto",
+    tensor: str,
+    initializers: Mapping[str, "TensorProto"],
+    readers: Mapping[str, list["NodeProto"]],
+) -> bool:
+    """Whether a node multiplies the tensor by a constant matrix that nobody else reads."""
+    return (
+        node.op_type == "MatMul"
+        and node.input[0] == tensor
+        and node.input[1] in initializers
+        and len(initializers[node.input[1]].dims) == 2
+        and len(readers[node.input[1]]) == 1
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressbench.methods.quantize.calibration import TensorRange
-from compressbench.methods.quantize.smoothing import linear_readers
+from compressbench.methods.quantize.layers import linear_readers
 from compressbench.models.onnx_graph import FACTORS_SUFFIX, to_array, to_tensor
 from compressbench.numerics.outlier_splitting import Split, split_outliers, split_rows
 

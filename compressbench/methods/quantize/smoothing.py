@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compressbench.methods.quantize.layers import is_linear, linear_readers
 from compressbench.methods.quantize.observing import observe
 from compressbench.models.onnx_graph import FACTORS_SUFFIX, to_array, to_tensor
 from compressbench.numerics.smoothing import smoothing_factors, smoothing_gain
@@ -104,39 +105,6 @@ def smoothable(model: "ModelProto") -> list[Place]:
     return places
 
 
-def linear_readers(model: "ModelProto") -> dict[str, tuple["NodeProto", ...]]:
-    """Each computed tensor that Linear layers read, and these layers; those that share a weight are left out."""
-    graph = model.graph
-    initializers = {each.name: each for each in graph.initializer}
-    makers = {name for node in graph.node for name in node.output}
-    readers: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
-        for name in dict.fromkeys(node.input):
-            readers.setdefault(name, []).append(node)
-    found = {
-        tensor: tuple(each for each in reading if _is_linear(each, tensor, initializers, readers))
-        for tensor, reading in readers.items()
-        if tensor in makers
-    }
-    return {tensor: layers for tensor, layers in found.items() if layers}
-
-
-def _is_linear(
-    node: "NodeProto",
-    tensor: str,
-    initializers: Mapping[str, "TensorProto"],
-    readers: Mapping[str, list["NodeProto"]],
-) -> bool:
-    """Whether a node multiplies the tensor by a constant matrix that nobody else reads."""
-    return (
-        node.op_type == "MatMul"
-        and node.input[0] == tensor
-        and node.input[1] in initializers
-        and len(initializers[node.input[1]].dims) == 2
-        and len(readers[node.input[1]]) == 1
-    )
-
-
 def _value_layer(
     tensor: str,
     makers: Mapping[str, "NodeProto"],
@@ -154,7 +122,7 @@ def _value_layer(
     layer, bias = makers.get(biased.input[0]), biased.input[1]
     if layer is None or bias not in initializers or len(readers[bias]) != 1 or len(readers[layer.output[0]]) != 1:
         return None
-    return layer if _is_linear(layer, layer.input[0], initializers, readers) else None
+    return layer if is_linear(layer, layer.input[0], initializers, readers) else None
 
 
 def _behind_views(
