@@ -36,18 +36,23 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_folder: P
     (folder / "glue" / "corpus.txt").write_text("The books slept. A book slept well.\n" * 200)
     make_masked_lm(folder / "glue" / "masked-lm")
     write_vectors(folder / "glue" / "glove.txt")
-    encoder = folder / "encoder"
-    encoder.mkdir()
+    write_encoder(folder / "encoder", tiny_tokenizer_folder, width=768, layers=12, ffn=3072)
+    write_encoder(folder / "glue" / "general", tiny_tokenizer_folder, width=312, layers=4, ffn=1200)
+    return folder
+
+
+def write_encoder(folder: Path, tokenizer_folder: Path, *, width: int, layers: int, ffn: int) -> None:
+    """What is read of an encoder before a run begins: its geometry, one of its weights, its pieces."""
+    folder.mkdir()
     config = {
-        "model_type": "bert", "architectures": ["BertModel"], "hidden_size": 768, "num_hidden_layers": 12,
-        "num_attention_heads": 12, "intermediate_size": 3072, "vocab_size": 30522, "max_position_embeddings": 512,
+        "model_type": "bert", "architectures": ["BertModel"], "hidden_size": width, "num_hidden_layers": layers,
+        "num_attention_heads": 12, "intermediate_size": ffn, "vocab_size": 30522, "max_position_embeddings": 512,
         "type_vocab_size": 2,
     }  # fmt: skip
-    (encoder / "config.json").write_text(json.dumps(config))
-    save_file({"embeddings.LayerNorm.weight": np.ones(768, dtype=np.float32)}, encoder / "model.safetensors")
-    for path in tiny_tokenizer_folder.iterdir():
-        (encoder / path.name).write_bytes(path.read_bytes())
-    return folder
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"embeddings.LayerNorm.weight": np.ones(width, dtype=np.float32)}, folder / "model.safetensors")
+    for path in tokenizer_folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
 
 
 def test_there_are_plans() -> None:
