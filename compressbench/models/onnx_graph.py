@@ -155,7 +155,7 @@ def drop_unused_initializers(model: "ModelProto") -> None:
 
 
 def linear_as_matmul(model: "ModelProto") -> None:
-    """Rewrite each Gemm over a constant weight as MatMul and Add, like all other Linear layers.
+    """Rewrite each Gemm over a constant weight as MatMul, of the same name, and Add, like all other Linear layers.
 
     ONNX Runtime fuses the pair back into a Gemm in fp32; in INT8 it has more kernels for MatMul than for Gemm.
     """
@@ -175,7 +175,7 @@ def linear_as_matmul(model: "ModelProto") -> None:
             weight.CopyFrom(to_tensor(to_array(weight).T, weight.name))
         has_bias = len(node.input) == 3 and node.input[2]
         product = f"{node.output[0]}_product" if has_bias else node.output[0]
-        nodes.append(helper.make_node("MatMul", [node.input[0], weight.name], [product]))
+        nodes.append(helper.make_node("MatMul", [node.input[0], weight.name], [product], name=node.name))
         if has_bias:
             nodes.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]]))
     del model.graph.node[:]
