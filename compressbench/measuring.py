@@ -135,7 +135,11 @@ class Measuring:
         """What each runtime computes in INT8: ONNX Runtime, which scores every model, and those that are timed."""
         index = self.ledger.index
         found = index.int8_of(model.key)
-        told = {(record.runtime, record.shape) for record in found if index.is_current(record.session)}
+        told = {
+            (record.runtime, record.shape)
+            for record in found
+            if index.is_current(record.session) and index.made_alike(record.session, self.session)
+        }
         known_as_fp32 = model.key in index.sizes and not any(holds_int8(record.runtime) for record in found)
         for runtime in dict.fromkeys((ONNXRUNTIME, *self.runtimes)):
             if known_as_fp32 and holds_int8(runtime):

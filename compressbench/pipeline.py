@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from compressbench.artifacts.artifact import Artifact
+from compressbench.artifacts.manifest import Manifest
 from compressbench.artifacts.store import ArtifactStore, open_store
 from compressbench.errors import CompressbenchError
 from compressbench.measuring import Measurable, Measuring, measurable
@@ -71,6 +72,8 @@ def run(
         WeakTeacher: If a teacher is no better than the majority class and the plan does not allow that.
         BadInput: If the folder cannot be used.
     """
+    store = store or open_store()
+    store.prepare()
     folder = RunFolder.open(out, plan, fresh=fresh)
     for warning in folder.ledger.warnings:
         progress.say(warning)
@@ -86,7 +89,11 @@ def run(
         progress=progress,
     )
     workshop = Workshop(
-        store=store or open_store(), threads=plan.threads, device=plan.device, progress=progress, fresh=folder.fresh
+        store=store,
+        threads=plan.threads,
+        device=plan.device,
+        progress=progress,
+        fresh=folder.fresh,
     )
     cells = Cells(plan=plan, workshop=workshop, measuring=measuring)
     models: list[Measurable] = []
@@ -217,7 +224,7 @@ class Cells:
             artifact_path=str(artifact.path) if artifact else "",
             format=made.format if made else "",
             measured_key=measured.key if measured else "",
-            budget=dict(made.budget) if made else {},
+            budget=_budget(line, self.workshop.lineage(artifact)) if artifact else {},
             warnings=(*warnings, *(made.warnings if made else ()), *(measured.warnings if measured else ())),
             error=error,
         )
@@ -249,8 +256,26 @@ def curve_records(artifact: Artifact, *, dev_fingerprint: str) -> list[CurveReco
 
 def _parameters(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, Any]:
     """Resolved parameters, from the manifests of what was made: of a single method as they are, of a chain by name."""
-    made = [artifact.manifest for artifact in lineage]
+    made = _links(line, lineage)
     if line is None or len(line.chain) == 1:
         return dict(made[0].parameters)
+    return {each.method: dict(each.parameters) for each in made}
+
+
+def _budget(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, int | float]:
+    """What the training of all links of a chain had: counts add up, but for rows, which links share."""
+    total: dict[str, int | float] = {}
+    for link in _links(line, lineage):
+        for name, count in link.budget.items():
+            known = total.get(name, 0)
+            total[name] = max(known, count) if name.endswith("rows") else known + count
+    return total
+
+
+def _links(line: MethodLine | None, lineage: Iterable[Artifact]) -> list[Manifest]:
+    """The manifests of what a chain's methods made, first link first; of a single method or a teacher, its own."""
+    made = [artifact.manifest for artifact in lineage]
+    if line is None or len(line.chain) == 1:
+        return made[:1]
     names = {method.name for method in line.chain}
-    return {each.method: dict(each.parameters) for each in reversed(made) if each.method in names}
+    return [each for each in reversed(made) if each.method in names]

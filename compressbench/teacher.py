@@ -100,7 +100,10 @@ def _by_task(text: str, tasks: Sequence[Task]) -> dict[str, str]:
         name, equals, source = part.partition("=")
         if not (name and equals and source):
             raise BadInput(f"--teacher {part!r} is neither a folder nor TASK=DIR")
-        named[task_named(name, suite=tasks[0].suite).name] = source
+        task = task_named(name, suite=tasks[0].suite).name
+        if task in named:
+            raise BadInput(f"--teacher names two for {task}: {named[task]} and {source}")
+        named[task] = source
     missing = [task.name for task in tasks if task.name not in named]
     if missing:
         raise BadInput(f"--teacher names none for {', '.join(missing)}: add {missing[0]}=DIR")

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -32,6 +32,8 @@ class ArtifactStore:
     """Artifacts under ``root/<key>/``."""
 
     root: Path
+    _verified: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Keys whose files this process compared with their manifests."""
 
     def find(self, key: str) -> Artifact | None:
         """The artifact of that key, or None."""
@@ -47,7 +49,7 @@ class ArtifactStore:
         return sorted((self.root / CHECKPOINTS_NAME).glob("*"))
 
     def make(self, key: str, write: Callable[[Path], Manifest]) -> Artifact:
-        """The artifact of that key, made by `write` if the store has none.
+        """The artifact of that key, made by `write` if the store has none; its files are compared with its manifest.
 
         Args:
             key: The content key.
@@ -55,10 +57,13 @@ class ArtifactStore:
 
         Raises:
             BadInput: If the store cannot be written.
+            StoreDamaged: If the artifact is there and a file of it was changed.
         """
         with self._locked(key):
             found = self.find(key)
             if found is not None:
+                if key not in self._verified:
+                    self.verify(found)
                 return found
             partial = self.root / f"{key}.partial"
             shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted run; the lock says nobody writes it
@@ -71,6 +76,7 @@ class ArtifactStore:
                 raise
             partial.rename(self.root / key)
             self.checkpoint_path(key).unlink(missing_ok=True)
+            self._verified.add(key)
             return open_artifact(self.root / key)
 
     def all(self) -> list[Artifact]:
@@ -87,7 +93,11 @@ class ArtifactStore:
         found = files_sha256(artifact.path)
         wrong = sorted(name for name, _ in set(found.items()) ^ set(artifact.manifest.files.items()))
         if wrong:
-            raise StoreDamaged(f"{artifact.path}: {', '.join(dict.fromkeys(wrong))} differs from its manifest")
+            raise StoreDamaged(
+                f"{artifact.path}: {', '.join(dict.fromkeys(wrong))} differs from its manifest; "
+                "remove that folder, and it is made anew"
+            )
+        self._verified.add(artifact.key)
 
     def remove(self, artifact: Artifact) -> None:
         """Delete an artifact: under its lock, and out of sight at once by one rename."""
@@ -96,6 +106,15 @@ class ArtifactStore:
             shutil.rmtree(doomed, ignore_errors=True)
             artifact.path.rename(doomed)
             shutil.rmtree(doomed)
+
+    def prepare(self) -> None:
+        """Make the folders that a first artifact needs, so that a store that cannot be written is told before any work.
+
+        Raises:
+            BadInput: If they cannot be made.
+        """
+        with self._locked("prepare"):
+            pass
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

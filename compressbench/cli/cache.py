@@ -50,7 +50,7 @@ def verify_command() -> None:
         except StoreDamaged as error:
             damaged.append(str(error))
     if damaged:
-        raise StoreDamaged("; ".join(damaged) + ": `compressbench cache clear` removes what is stored")
+        raise StoreDamaged("\n".join(damaged))
     click.echo(f"{len(artifacts)} artifacts, all as their manifests say")
 
 

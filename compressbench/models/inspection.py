@@ -11,6 +11,7 @@ from typing import Any
 from compressbench.artifacts.manifest import file_sha256
 from compressbench.errors import BadInput
 from compressbench.models.geometry import Geometry, geometry_of
+from compressbench.models.weight_headers import check_tokenizer, check_weights, tensor_shapes
 from compressbench.tasks.task import Task
 
 ENCODER_FAMILIES = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
@@ -20,7 +21,6 @@ TOKENIZER_FILES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
 )  # fmt: skip
 VOCABULARY_FILES = frozenset({"tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model"})
-PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _GENERIC_LABEL = re.compile(r"label_\d+", re.IGNORECASE)
 
 
@@ -65,11 +65,14 @@ def inspect_model(source: str, *, offline: bool = False) -> ModelInfo:
     shapes = tensor_shapes(folder)
     if not VOCABULARY_FILES & {each.name for each in folder.iterdir()}:
         raise BadInput(f"{source} holds no tokenizer (tokenizer.json or vocab.txt): copy the model's tokenizer into it")
+    geometry = _read_geometry(folder)
+    check_weights(folder, shapes, geometry)
+    check_tokenizer(folder, geometry)
     labels = _label_names(config)
     named_classifier = any("ForSequenceClassification" in name for name in config.get("architectures") or ())
     return ModelInfo(
         path=folder,
-        geometry=_read_geometry(folder),
+        geometry=geometry,
         model_type=model_type,
         is_classifier=named_classifier and any(name.startswith(HEAD_PREFIXES) for name in shapes),
         output_count=_output_count(shapes) or len(labels),
@@ -139,41 +142,6 @@ def relevant_files(folder: Path) -> list[Path]:
     """Config, safetensors and tokenizer files of a model folder, sorted by name."""
     named = {"config.json", "model.safetensors.index.json", *TOKENIZER_FILES}
     return sorted(path for path in folder.iterdir() if path.name in named or path.suffix == ".safetensors")
-
-
-def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in a folder's safetensors files, from their headers alone.
-
-    Raises:
-        BadInput: If there is no such file, it is none, or it is cut short.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED_SUFFIXES)
-        if pickled:
-            raise BadInput(
-                f"{folder} holds only pickled weights ({', '.join(pickled)}), which can run code when opened: "
-                "if you trust them, convert them once with transformers' from_pretrained and save_pretrained"
-            )
-        raise BadInput(f"{folder} holds no weights: a file model.safetensors is missing")
-    return {name: shape for path in files for name, shape in _header_shapes(path).items()}
-
-
-def _header_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The header of one safetensors file: eight bytes of length, JSON, then the data it points into."""
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        header = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
-        end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-        if end > path.stat().st_size:
-            raise ValueError(f"{end} bytes expected, {path.stat().st_size} found")
-        return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is damaged or no safetensors file ({error}): copy or download it again") from None
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

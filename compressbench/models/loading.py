@@ -1,11 +1,12 @@
 """Classifiers in and out of folders: safetensors only, fp32, quiet, with a tokenizer.json always beside them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressbench.errors import BadInput
 from compressbench.models.inspection import (
     HEAD_PREFIXES,
     TOKENIZER_FILES,
@@ -13,8 +14,8 @@ from compressbench.models.inspection import (
     check_teacher,
     external_fingerprint,
     inspect_model,
-    tensor_shapes,
 )
+from compressbench.models.weight_headers import tensor_shapes
 from compressbench.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ __all__ = [
     "ModelInfo", "accepted_inputs", "check_teacher", "external_fingerprint", "inspect_model", "load_classifier",
     "load_encoder", "new_classifier", "quiet_transformers", "save_classifier", "save_tokenizer",
 ]  # fmt: skip
+
+REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Has transformers tell what it did not find instead of drawing it without a word."""
 
 
 @contextmanager
@@ -47,32 +51,36 @@ def load_classifier(folder: Path) -> "PreTrainedModel":
     """The classifier in `folder`, fp32, in eval mode.
 
     Raises:
-        BadInput: If the folder holds no safetensors file, or a damaged one.
+        BadInput: If the folder holds no safetensors file, a damaged one, or not every weight of the model.
     """
-    import torch
     from transformers import AutoModelForSequenceClassification
 
-    tensor_shapes(folder)  # says plainly what is wrong, before transformers does at length
-    with quiet_transformers():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-    return model.eval()
+    return _load(AutoModelForSequenceClassification, folder)
 
 
 def load_encoder(folder: Path) -> "PreTrainedModel":
     """The encoder in `folder` without its head, fp32, in eval mode; a pooler that is missing is drawn.
 
     Raises:
-        BadInput: If the folder holds no safetensors file, or a damaged one.
+        BadInput: If the folder holds no safetensors file, a damaged one, or not every weight of the encoder.
     """
-    import torch
     from transformers import AutoModel
 
-    tensor_shapes(folder)
+    return _load(AutoModel, folder, drawn=("pooler.",))
+
+
+def _load(auto_class: Any, folder: Path, *, drawn: tuple[str, ...] = ()) -> "PreTrainedModel":
+    """A model whose weights are all there but for those named `drawn`."""
+    import torch
+
+    tensor_shapes(folder)  # says plainly what is wrong, before transformers does at length
     with quiet_transformers():
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
-    return model.eval()
+        model, report = auto_class.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, **REPORTED
+        )
+    check_loaded(model, report, folder, drawn=drawn)
+    loaded: PreTrainedModel = model.eval()
+    return loaded
 
 
 def new_classifier(pretrained: str | Path, task: Task, *, seed: int, offline: bool = False) -> "PreTrainedModel":
@@ -88,10 +96,41 @@ def new_classifier(pretrained: str | Path, task: Task, *, seed: int, offline: bo
     config = AutoConfig.from_pretrained(folder, local_files_only=True, **head_settings(task))
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].from_pretrained(
-            None, config=config, state_dict=_encoder_tensors(folder), dtype=torch.float32
+        model, report = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)].from_pretrained(
+            None, config=config, state_dict=_encoder_tensors(folder), dtype=torch.float32, **REPORTED
         )
+    check_loaded(model, report, folder, drawn=(*HEAD_PREFIXES, f"{model.base_model_prefix}.pooler."))
     return model.eval()
+
+
+def check_loaded(model: "PreTrainedModel", report: Mapping[str, Any], folder: Path, *, drawn: tuple[str, ...]) -> None:
+    """Refuse weights that transformers did not find, could not place, or that are no numbers.
+
+    Args:
+        model: As loaded.
+        report: What `from_pretrained` tells with `REPORTED`.
+        folder: For the message.
+        drawn: Prefixes of names that may be missing.
+
+    Raises:
+        BadInput: If a weight is missing, has another shape than config.json asks for, or holds NaN or infinity.
+    """
+    import torch
+
+    for name, held, wanted in report["mismatched_keys"]:
+        raise BadInput(
+            f"{folder}: {name} has the shape {tuple(held)} and config.json asks for {tuple(wanted)}: "
+            "copy both from one model"
+        )
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(drawn))
+    if missing:
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise BadInput(
+            f"{folder}: the weights lack {missing[0]}{more}, which config.json asks for: copy both from one model"
+        )
+    for name, values in model.named_parameters():
+        if not torch.isfinite(values).all():
+            raise BadInput(f"{folder}: {name} holds NaN or infinity: train it again, or take another checkpoint")
 
 
 def head_settings(task: Task) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressbench.errors import BadInput
-from compressbench.models.inspection import external_fingerprint, inspect_model, tensor_shapes
+from compressbench.models.inspection import external_fingerprint, inspect_model
+from compressbench.models.weight_headers import tensor_shapes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -51,12 +51,19 @@ class RunIndex:
         """Whether a session ran in the newest session's environment: others' latencies are never put beside it."""
         return self._environment_of(session) == self._environment_of(max(self.sessions, default=session))
 
+    def made_alike(self, one: int, other: int) -> bool:
+        """Whether two sessions share what was made and counted: the later of them was not begun with ``--fresh``."""
+        return self._fresh_of(one) == self._fresh_of(other)
+
     def other_environments(self) -> list[int]:
         """Sessions whose latencies are left out because machine or runtimes were others."""
         return sorted({each.session for each in self.latencies if not self.is_current(each.session)})
 
     def _environment_of(self, session: int) -> str:
         return self.sessions[session].environment if session in self.sessions else ""
+
+    def _fresh_of(self, session: int) -> str:
+        return self.sessions[session].fresh if session in self.sessions else ""
 
     def ordered_cells(self) -> list[CellRecord]:
         """Cells as a table shows them: task by task, the baseline first, a method's seeds beside each other."""

@@ -58,6 +58,10 @@ OTHER_TARGET = "arm64" if cpu_family() != "arm" else "avx512_vnni"
 GENERAL = "distill:student=1x16x2x32:general_length=16"
 
 CASES = {
+    "two teachers of one task": (
+        ["--methods", "prune", *GLUE[:-1], "CoLA=classifier,cola=encoder"],
+        "--teacher names two for CoLA: classifier and encoder",
+    ),
     "unknown method": (["--methods", "distil"], "unknown method 'distil': did you mean 'distill'?"),
     "unknown parameter": (["--methods", "prune:amout=0.2"], "did you mean 'amount'?"),
     "bad value": (["--methods", "prune:amount=2"], "amount=2"),
@@ -310,12 +314,20 @@ def test_other_commands_refuse(arguments: list[str], message: str, place: Path) 
     assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
 
 
-def call(arguments: list[str], place: Path) -> tuple[int, str, str]:
+def test_a_store_that_cannot_be_written_is_told_before_the_run_folder_is_made(place: Path) -> None:
+    code, _, error = call(["run", *GLUE, "--methods", "prune", "--out", "new"], place, home="file/x")
+    assert code == 2
+    assert "the artifact store" in error
+    assert "set COMPRESSBENCH_HOME to a folder that can" in error
+    assert not (place / "new").exists()
+
+
+def call(arguments: list[str], place: Path, *, home: str = "home") -> tuple[int, str, str]:
     """Run the command in `place` as a user would; the hub is out of reach."""
     answer = subprocess.run(
         [sys.executable, "-m", "compressbench", *arguments],
         cwd=place,
-        env={**os.environ, "COMPRESSBENCH_HOME": str(place / "home"), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "COMPRESSBENCH_HOME": str(place / home), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -73,6 +73,9 @@ def test_every_method_ends_in_a_complete_row(arguments: list[str], capsys: pytes
     assert rows["prune+quant-qdq"]["linear_sparsity"] >= 0.2 - 1e-3
     assert list(rows["prune+quant-qdq"]["parameters"]) == ["prune", "quant-qdq"]
     assert rows["prune+quant-qdq"]["parameters"]["prune"]["objective"] == "labels"
+    trained = rows["prune"]["budget"]
+    assert trained["steps"] > 0
+    assert rows["prune+quant-qdq"]["budget"] == trained | {"calibration_rows": 128}
     assert "same graph" in capsys.readouterr().out
     drawn = sorted(path.name.rsplit("-", 1)[0] for path in Path("out/plots").glob("curves-*.svg"))
     assert len(drawn) == 3
@@ -130,6 +133,20 @@ def test_fresh_makes_everything_anew_and_deletes_nothing(arguments: list[str]) -
     assert len(after) == 2 * len(before)
     assert main(run) == 0
     assert {artifact.key for artifact in open_store().all()} == after
+    records = RecordLog(Path("out/records.jsonl")).read().records
+    assert [each.session for each in records if isinstance(each, Int8Record)] == [1, 2]
+
+
+def test_a_damaged_artifact_is_not_used(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run = [*arguments, "--methods", FINETUNE, "--methods", "quant-dynamic"]
+    assert main(run) == 0
+    damaged = Path("out", rows_of()["quant-dynamic"]["artifact"]["path"])
+    with (damaged / "model.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    assert main(run) == 1
+    assert "model.onnx differs from its manifest; remove that folder" in capsys.readouterr().err
+    shutil.rmtree(damaged)
+    assert main(run) == 0
 
 
 def test_an_interrupted_run_goes_on(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

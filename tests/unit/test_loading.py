@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from compressbench.errors import BadInput
 from compressbench.models.geometry import Geometry
-from compressbench.models.inspection import relevant_files, tensor_shapes
+from compressbench.models.inspection import relevant_files
 from compressbench.models.loading import (
     ModelInfo,
     accepted_inputs,
@@ -19,10 +19,12 @@ from compressbench.models.loading import (
     external_fingerprint,
     inspect_model,
     load_classifier,
+    load_encoder,
     new_classifier,
     save_classifier,
     save_tokenizer,
 )
+from compressbench.models.weight_headers import tensor_shapes
 from compressbench.tasks.task import Task
 
 SMALL = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -303,3 +305,73 @@ def test_another_number_of_labels_is_refused(folder: Path) -> None:
 
 def test_an_encoder_fits_any_task(tiny_encoder: Path) -> None:
     assert check_teacher(inspect_model(str(tiny_encoder)), three_labels("a", "b", "c")) == ()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_weights_of_another_number_of_layers_are_refused(folder: Path, layers: int) -> None:
+    held = AutoConfig.from_pretrained(folder).num_hidden_layers
+    edit_config(folder, num_hidden_layers=held - 2 + layers)
+    with pytest.raises(BadInput, match=f"tells of {held - 2 + layers} layers and the weights hold {held}: copy both"):
+        inspect_model(str(folder))
+
+
+def test_weights_of_another_vocabulary_are_refused(folder: Path) -> None:
+    edit_config(folder, vocab_size=100)
+    with pytest.raises(BadInput, match=r"tells of 100 pieces of vocabulary and the weights hold \d+: copy both"):
+        inspect_model(str(folder))
+
+
+def change_weights(folder: Path, name: str, values: torch.Tensor | None) -> None:
+    """Put other values in a weight's place; None: none."""
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[name]
+    if values is not None:
+        tensors[name] = values
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_weight_that_is_missing_is_not_drawn(folder: Path) -> None:
+    change_weights(folder, "bert.encoder.layer.0.output.dense.bias", None)
+    for load in (load_classifier, load_encoder):
+        with pytest.raises(BadInput, match=r"the weights lack (bert\.)?encoder\.layer\.0\.output\.dense\.bias, which"):
+            load(folder)
+    with pytest.raises(BadInput, match=r"lack bert\.encoder\.layer\.0\.output\.dense\.bias, which"):
+        new_classifier(folder, three_labels("a", "b", "c"), seed=0)
+
+
+def test_a_weight_of_another_shape_is_told(folder: Path) -> None:
+    change_weights(folder, "bert.encoder.layer.0.output.dense.bias", torch.zeros(5))
+    with pytest.raises(
+        BadInput, match=r"dense\.bias has the shape \(5,\) and config\.json asks for \(\d+,\): copy both"
+    ):
+        load_classifier(folder)
+
+
+def test_a_pooler_may_be_missing_from_an_encoder(folder: Path) -> None:
+    for name in ("bert.pooler.dense.weight", "bert.pooler.dense.bias"):
+        change_weights(folder, name, None)
+    assert load_encoder(folder).pooler is not None
+    assert new_classifier(folder, three_labels("a", "b", "c"), seed=0).num_labels == 3
+    with pytest.raises(BadInput, match=r"the weights lack bert\.pooler\.dense\.bias and 1 more"):
+        load_classifier(folder)
+
+
+def test_weights_that_are_no_numbers_are_told(folder: Path) -> None:
+    change_weights(folder, "classifier.bias", torch.tensor([0.0, float("nan")]))
+    with pytest.raises(BadInput, match=r"classifier\.bias holds NaN or infinity: train it again"):
+        load_classifier(folder)
+
+
+def test_a_tokenizer_of_a_larger_vocabulary_is_refused(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text())
+    values["model"]["vocab"]["unheard"] = 99999
+    path.write_text(json.dumps(values))
+    with pytest.raises(BadInput, match=r"its tokenizer numbers pieces up to 99999 and the model knows those below \d+"):
+        inspect_model(str(folder))
+
+
+def test_a_damaged_tokenizer_is_told(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(BadInput, match=r"tokenizer\.json is damaged or no tokenizer .*: copy or download it again"):
+        inspect_model(str(folder))

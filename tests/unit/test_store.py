@@ -120,6 +120,8 @@ def test_verify_names_the_damaged_file(tmp_path: Path, damage: str) -> None:
         (artifact.path / "model.safetensors.bak").write_bytes(b"")
     with pytest.raises(StoreDamaged, match=r"model\.safetensors.*differs"):
         store.verify(artifact)
+    with pytest.raises(StoreDamaged, match=r"remove that folder, and it is made anew"):
+        ArtifactStore(root=tmp_path).make(RECIPE.key, write_model)
 
 
 def test_removed_is_gone(tmp_path: Path) -> None:
