@@ -56,6 +56,8 @@ def parse_methods(texts: Sequence[str], parameters: Parameters = MappingProxyTyp
 
 def parse_chain(text: str, parameters: Parameters = MappingProxyType({})) -> Chain:
     """Read one chain, ``distill:mapping=top+quant-qdq``; see `parse_methods` for the rest."""
+    if "," in text:
+        raise BadInput(f"{text} lists several chains, and one is wanted: give one, with + between its methods")
     chain = tuple(_parse_method(part, parameters, chain=text) for part in text.split("+"))
     check_formats(chain)
     return chain

@@ -141,3 +141,8 @@ def test_values_given_apart_fill_what_the_text_leaves_out_before_anything_is_che
     assert method.corpus == "a folder/wiki.txt"
     with pytest.raises(InvalidParameter, match="init=general needs a text"):
         parse_chain("distill:init=general", {"prune": {"amount": 0.1}})
+
+
+def test_a_list_is_no_chain() -> None:
+    with pytest.raises(BadInput, match=r"prune,quant-qdq lists several chains, and one is wanted: give one, with \+"):
+        parse_chain("prune,quant-qdq")
