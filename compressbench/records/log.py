@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,25 +35,34 @@ class RecordLog:
         """Write one record; when this returns it survives a crash of program or machine.
 
         A line that an earlier writer left unfinished keeps its place and is ended first.
+
+        Raises:
+            BadInput: If it cannot be written.
         """
         line = json.dumps(to_json(record), default=_plain, separators=(",", ":")).encode() + b"\n"
-        with self.path.open("ab+") as stream:
-            end = stream.seek(0, os.SEEK_END)
-            if end:
-                stream.seek(end - 1)
-                if stream.read(1) != b"\n":
-                    line = b"\n" + line
-            stream.write(line)  # one write: a crash leaves at most this line unfinished
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            with self.path.open("ab+") as stream:
+                end = stream.seek(0, os.SEEK_END)
+                if end:
+                    stream.seek(end - 1)
+                    if stream.read(1) != b"\n":
+                        line = b"\n" + line
+                stream.write(line)  # one write: a crash leaves at most this line unfinished
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise BadInput(
+                f"{self.path} cannot be written ({error.strerror}): make that possible, and the same command goes on"
+            ) from None
 
     def read(self) -> LogContents:
         """All records in the order they were written; an absent file holds none.
 
-        A line that is cut short (a writer was stopped in it) is named in `warnings` and the rest is used.
+        A line that is cut short (a writer was stopped in it) is named in `warnings` and the rest is used; it may
+        stand before others, for whoever goes on ends it and writes on.
 
         Raises:
-            BadInput: If a line is of another schema version or holds no record.
+            BadInput: If a line is damaged, is of another schema version or holds no record.
         """
         records: list[Record] = []
         warnings: list[str] = []
@@ -68,9 +78,14 @@ class RecordLog:
             where = f"{self.path}, line {number}"
             try:
                 values = json.loads(line)
-            except ValueError:
+            except ValueError as error:
                 if not line.startswith(b"{"):  # a cut line still begins as a record does
                     raise BadInput(f"{where} is no record: this file was not written by compressbench") from None
+                if not _is_cut(line):
+                    place = getattr(error, "pos", getattr(error, "start", 0)) + 1
+                    raise BadInput(
+                        f"{where} is damaged at character {place}: restore the file, or delete the line to use the rest"
+                    ) from None
                 warnings.append(f"{where} is cut short, because writing it was interrupted; the other records are used")
                 continue
             records.append(from_json(values, where=where))
@@ -102,6 +117,28 @@ def from_json(values: Any, *, where: str) -> Record:
         return record_type(**fields)
     except TypeError as error:
         raise BadInput(f"{where} is no complete {record_type.kind!r} record ({error})") from None
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether a line that is no JSON is the beginning of some: with an end put to it, it is read."""
+    # Strings empty, the last one ended where it was cut; then a number or a word that may be cut left out.
+    bare = re.sub(rb'"(?:[^"\\]|\\.)*(?:"|\\?$)', b'""', line)
+    bare = re.sub(rb"[-+.\w]+$", b"", bare)
+    ends: list[bytes] = []
+    for bracket in re.findall(rb"[][{}]", bare):
+        if bracket in b"[{":
+            ends.append(b"]" if bracket == b"[" else b"}")
+        elif not ends or ends.pop() != bracket:
+            return False
+    return bool(ends) and any(_is_json(bare + end + b"".join(reversed(ends))) for end in (b"", b"0", b":0", b'"":0'))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

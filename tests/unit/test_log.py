@@ -101,6 +101,50 @@ def test_a_record_after_a_cut_line_does_not_glue_to_it(tmp_path: Path) -> None:
     assert len(contents.warnings) == 1
 
 
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_line_may_be_cut_anywhere(tmp_path: Path, separators: tuple[str, str]) -> None:
+    """In a string, an escape, a number, a word, between all of these, and with records behind it."""
+    path = tmp_path / "records.jsonl"
+    record = cell(
+        'a "task" \\ \u4e2d[{', "c", parameters={"a": [-1.5e-07, True, None, float("nan"), []], "b": {"": {}}}
+    )
+    cut, whole = json.dumps(to_json(record), separators=separators), json.dumps(to_json(GRAPH))
+    for kept in range(1, len(cut)):
+        path.write_text(f"{whole}\n{cut[:kept]}\n{whole}\n")
+        contents = RecordLog(path).read()
+        assert contents.records == [GRAPH, GRAPH]
+        (warning,) = contents.warnings
+        assert "line 2 is cut short" in warning
+
+
+@pytest.mark.parametrize(
+    ("line", "character"),
+    [
+        ('{"schema_version": 3 "kind": "graph", "measured_key": "a", "graph_key": "b"}', 22),
+        ('{"schema_version": 3, "kind": "graph", "measured_key": "a\0", "graph_key": "b"}', 58),
+        ('{"schema_version": 3, "kind": "gra{"schema_version": 3, "kind": "graph"}', 37),
+        ('{"schema_version": 3, "samples_ns": [1, 2}', 42),
+        ('{"schema_version": 3, "samples_ns": [1,, 2', 40),
+        ('{"schema_version": 3}{"schema_version": 3}', 22),
+        ('{"schema_version": 3, "kind": "gr\udcffaph"}', 34),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("behind", ["", "\n", f"\n{json.dumps(to_json(GRAPH))}\n"])
+def test_a_damaged_line_is_told_from_one_cut_short(tmp_path: Path, line: str, character: int, behind: str) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(f"{json.dumps(to_json(GRAPH))}\n{line}{behind}".encode(errors="surrogateescape"))
+    with pytest.raises(
+        BadInput, match=rf"records\.jsonl, line 2 is damaged at character {character}: restore the file"
+    ):
+        RecordLog(path).read()
+
+
+@pytest.mark.parametrize(("place", "reason"), [("/dev/full", "No space left"), ("/proc/records.jsonl", "No such file")])
+def test_a_log_that_cannot_be_written_is_told(place: str, reason: str) -> None:
+    with pytest.raises(BadInput, match=f"{place} cannot be written .{reason}"):
+        RecordLog(Path(place)).append(GRAPH)
+
+
 def test_a_record_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     log = RecordLog(path)
