@@ -1,5 +1,6 @@
 """``python -m compressbench`` and the console script: calls the command line, turns errors into exit codes."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ LEFT_OUT_OF_LIGHT = frozenset({
     "safetensors",
 })  # fmt: skip
 """Libraries of the full installation that requirements-gate.txt does not name."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a disk that takes no more says, without the name of the file."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             "`pip install .`, or give an ONNX artifact",
             file=sys.stderr,
         )
+        return 2
+    except OSError as error:
+        if error.filename is None and error.errno not in FULL:
+            raise
+        where = "the disk" if error.filename is None else error.filename2 or error.filename
+        told = f"{where} cannot be read or written ({error.strerror}): see to that, and give the command again"
+        print(f"compressbench: {told}", file=sys.stderr)
         return 2
     except (click.Abort, KeyboardInterrupt):
         print("compressbench: interrupted; the same command goes on where it was", file=sys.stderr)

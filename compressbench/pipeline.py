@@ -6,7 +6,6 @@ was interrupted goes on, and a finished one measures latency anew and nothing el
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from compressbench.errors import CompressbenchError
 from compressbench.measuring import Measurable, Measuring, measurable
 from compressbench.methods.weak_teacher import check_strength
 from compressbench.plan import BASELINE, Plan
+from compressbench.plan_file import plan_text
 from compressbench.plan_parts import MethodLine
 from compressbench.progress import Progress
 from compressbench.records.curves import read_curves
-from compressbench.records.run_folder import ENVIRONMENT_NAME
-from compressbench.records.schema import CellRecord, CurveRecord, to_json
+from compressbench.records.schema import CellRecord, CurveRecord
 from compressbench.reporting.comparison import comparison
 from compressbench.reporting.writers import write_reports
 from compressbench.run_folder import RunFolder
@@ -74,7 +73,7 @@ def run(
     """
     store = store or open_store()
     store.prepare()
-    folder = RunFolder.open(out, plan, fresh=fresh)
+    folder = RunFolder.open(out, digest=plan.digest, plan_text=plan_text(plan), threads=plan.thread_counts, fresh=fresh)
     for warning in folder.ledger.warnings:
         progress.say(warning)
     measuring = Measuring(
@@ -113,8 +112,7 @@ def run(
 
 def report(folder: RunFolder) -> Outcome:
     """Write every report of a run into its folder, and say which cells failed."""
-    environment = json.loads((folder.path / ENVIRONMENT_NAME).read_text())
-    result = comparison(folder.ledger.records, environment=environment, folder=folder.path)
+    result = comparison(folder.ledger.records, environment=folder.machine, folder=folder.path)
     index = folder.ledger.index
     write_reports(result, folder.path, ("json", "md", "csv", "html"), curves=list(index.curves.values()))
     cells = index.ordered_cells()
@@ -212,7 +210,7 @@ class Cells:
         warnings: Sequence[str] = (),
         error: str | None = None,
     ) -> None:
-        """Append the cell's record, unless an equal one stands."""
+        """Append the cell's record."""
         made = artifact.manifest if artifact else None
         record = CellRecord(
             task=data.task.name,
@@ -228,9 +226,7 @@ class Cells:
             warnings=(*warnings, *(made.warnings if made else ()), *(measured.warnings if measured else ())),
             error=error,
         )
-        standing = self.measuring.ledger.index.cells.get((record.task, record.chain, record.seed))
-        if standing is None or to_json(standing) != to_json(record):
-            self.measuring.ledger.add(record)
+        self.measuring.ledger.add_cell(record)
 
 
 def curve_records(artifact: Artifact, *, dev_fingerprint: str) -> list[CurveRecord]:

@@ -1,14 +1,16 @@
 """plan.toml: a plan as a file, read into `Options` and written by every run into its folder."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from compressbench.errors import BadInput, UnknownName
+from compressbench.harness.shapes import AnyShape
 from compressbench.methods.chain import split_methods
-from compressbench.options import OwnFiles
+from compressbench.options import Options, OwnFiles
 from compressbench.plan import Plan
 from compressbench.units import parse_percent
 
@@ -26,6 +28,10 @@ KEYS = (
     "parameters",
     "allow_weak_teacher",
 )
+MEASURE = "measure"
+"""The command whose folder has a plan.toml that no run can follow."""
+WORDS = {str: "text", int: "whole number", dict: "table"}
+"""What TOML's types are called in messages."""
 OWN_KEYS = ("task_file", "train", "validation", "text", "label", "metric")
 
 
@@ -44,6 +50,11 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         raise BadInput(f"--plan {path}: there is no such file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"--plan {path} is no readable TOML: {error}") from None
+    if values.get("command") == MEASURE:
+        raise BadInput(
+            f"--plan {path} describes what `compressbench measure` measured, and no run: "
+            "give its models and options to that command"
+        )
     for key in values:
         if key not in KEYS:
             raise UnknownName(f"key of a plan ({path})", key, KEYS)
@@ -59,7 +70,7 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         ("parameters", dict),
     ):
         if key in values and (not isinstance(values[key], kind) or isinstance(values[key], bool)):
-            raise BadInput(f"{path}: {key} = {values[key]!r} is not a {kind.__name__}")
+            raise BadInput(f"{path}: {key} = {values[key]!r} is no {WORDS[kind]}")
     if "threads" in values:
         counts = values["threads"] if isinstance(values["threads"], list) else [values["threads"]]
         values["threads"] = tuple(_list_of(counts, int, where=f"{path}: threads"))
@@ -78,37 +89,65 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     document: dict[str, Any] = {
         "methods": split_methods(options.methods),
         "seeds": list(plan.seeds),
-        "threads": plan.thread_counts[0] if len(plan.thread_counts) == 1 else list(plan.thread_counts),
-        "shapes": [str(shape) for shape in plan.shapes],
-        "runtimes": list(plan.runtimes),
         "device": plan.device,
     }
-    if options.own is None:
-        document |= {"suite": plan.suite, "tasks": [each.task.name for each in plan.data]}
-    else:
-        own = {name: getattr(options.own, name) for name in OWN_KEYS if getattr(options.own, name) is not None}
-        document["own"] = {
-            name: list(value) if isinstance(value, tuple) else _absolute(value) for name, value in own.items()
-        }
-    if options.data_dir is not None:
-        document["data_dir"] = str(options.data_dir.absolute())
+    document |= measuring_values(
+        thread_counts=plan.thread_counts,
+        shapes=plan.shapes,
+        runtimes=plan.runtimes,
+        precision=plan.precision,
+        concurrency=plan.concurrency,
+    )
+    document |= rows_values(options, suite=plan.suite, tasks=[each.task.name for each in plan.data])
     if options.teacher is not None:
         document["teacher"] = options.teacher
     if options.parameters:
         document["parameters"] = {name: dict(values) for name, values in options.parameters.items()}
-    if plan.precision is not None:
-        document["precision"] = f"{100 * plan.precision:g}%"
-    if plan.concurrency > 1:
-        document["concurrency"] = plan.concurrency
     if plan.allow_weak_teacher:
         document["allow_weak_teacher"] = True
     return document
 
 
-def write_plan_file(plan: Plan, path: Path) -> None:
-    """Write the resolved plan."""
+def measuring_values(
+    *,
+    thread_counts: Sequence[int],
+    shapes: Sequence[AnyShape],
+    runtimes: Sequence[str],
+    precision: float | None,
+    concurrency: int,
+) -> dict[str, Any]:
+    """How latency is measured, as TOML values."""
+    values: dict[str, Any] = {
+        "threads": thread_counts[0] if len(thread_counts) == 1 else list(thread_counts),
+        "shapes": [str(shape) for shape in shapes],
+        "runtimes": list(runtimes),
+    }
+    if precision is not None:
+        values["precision"] = f"{100 * precision:g}%"
+    if concurrency > 1:
+        values["concurrency"] = concurrency
+    return values
+
+
+def rows_values(options: Options, *, suite: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """Where rows come from, as TOML values."""
+    values: dict[str, Any] = {}
+    if options.own is None:
+        values |= {"suite": suite, "tasks": list(tasks)}
+    else:
+        own = {name: getattr(options.own, name) for name in OWN_KEYS if getattr(options.own, name) is not None}
+        values["own"] = {
+            name: list(value) if isinstance(value, tuple) else _absolute(value) for name, value in own.items()
+        }
+    if options.data_dir is not None:
+        values["data_dir"] = str(options.data_dir.absolute())
+    return values
+
+
+def plan_text(plan: Plan) -> str:
+    """The resolved plan as a file."""
     header = "# The resolved plan: `compressbench run --plan` on this file repeats the run.\n"
-    path.write_text(header + tomli_w.dumps(plan_document(plan)))
+    return header + tomli_w.dumps(plan_document(plan))
 
 
 def _absolute(value: Any) -> Any:

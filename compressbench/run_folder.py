@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from compressbench.environment import describe_environment, fingerprint
 from compressbench.errors import BadInput
 from compressbench.ledger import Ledger
-from compressbench.plan import Plan
-from compressbench.plan_file import write_plan_file
+from compressbench.measurement import DIGEST_PREFIX
+from compressbench.output import check_folder as check_writable
 from compressbench.records.log import LOG_NAME, RecordLog
 from compressbench.records.run_folder import ENVIRONMENT_NAME
 from compressbench.records.schema import SessionRecord
@@ -19,33 +21,49 @@ from compressbench.records.schema import SessionRecord
 DIGEST_NAME = "plan.digest"
 
 
-def check_folder(folder: Path, plan: Plan) -> None:
-    """Refuse, before any work, a folder that cannot be written or that holds another plan's run.
+def check_place(folder: Path, *, prefix: str = "") -> None:
+    """Refuse, before any work, a folder that cannot be written or that holds something else than a run.
+
+    Args:
+        folder: A run's folder, there or not.
+        prefix: What the digest of a run that may go on there begins with.
 
     Raises:
         BadInput: With what to do.
     """
-    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not nearest.is_dir():
-        raise BadInput(f"--out {folder}: {nearest} is a file, not a folder")
-    probe = nearest / f".compressbench-{plan.digest}.probe"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise BadInput(f"--out {folder} cannot be written ({error.strerror}): choose another folder") from None
+    check_writable(folder, option="--out")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    digest = folder / DIGEST_NAME
-    if not digest.exists():
+    if not (folder / DIGEST_NAME).exists():
         raise BadInput(f"--out {folder} holds files that are no run: give a new or empty folder")
-    if digest.read_text().strip() != plan.digest:
-        raise BadInput(f"--out {folder} holds the run of another plan: give a new folder, or run that plan.toml again")
+    if not (folder / DIGEST_NAME).read_text().startswith(prefix):
+        raise BadInput(f"--out {folder} holds {_holder(folder)}")
+
+
+def check_folder(folder: Path, digest: str) -> None:
+    """Refuse, before any work, a folder that cannot be written or that holds the run of another digest.
+
+    Raises:
+        BadInput: With what to do.
+    """
+    check_place(folder)
+    if (folder / DIGEST_NAME).exists() and (folder / DIGEST_NAME).read_text().strip() != digest:
+        raise BadInput(f"--out {folder} holds {_holder(folder)}")
+
+
+def _holder(folder: Path) -> str:
+    """What a folder that is another's holds, and the mend."""
+    if (folder / DIGEST_NAME).read_text().startswith(DIGEST_PREFIX):
+        return "another measurement: give a new folder, or to `measure` the models and options of the plan.toml there"
+    return (
+        "the run of another plan, or of this one before its teacher or data changed: "
+        "give a new folder, or run that plan.toml again on what it was run on"
+    )
 
 
 @dataclass(kw_only=True)
 class RunFolder:
-    """The open folder of one run."""
+    """The open folder of one run, or of one `measure`."""
 
     path: Path
     ledger: Ledger
@@ -53,20 +71,33 @@ class RunFolder:
     session: int
     fresh: str
     """What `Workshop.fresh` is for this folder's artifacts."""
-    environment: str
-    """Fingerprint of the machine and the runtimes."""
+    machine: Mapping[str, Any]
+    """The machine and the runtimes, as environment.json tells them."""
     threads: tuple[int, ...]
     """Thread counts of the latencies, the main one first."""
 
     @classmethod
-    def open(cls, path: Path, plan: Plan, *, fresh: bool) -> RunFolder:
-        """Open or create the folder and begin a session, or go on with the unfinished one."""
-        check_folder(path, plan)
+    def open(
+        cls, path: Path, *, digest: str, plan_text: str, threads: tuple[int, ...], fresh: bool = False
+    ) -> RunFolder:
+        """Open or create the folder and begin a session, or go on with the unfinished one.
+
+        Args:
+            path: The folder, new or of the same digest.
+            digest: Of everything that decides results.
+            plan_text: What plan.toml is to hold.
+            threads: Thread counts of the latencies, the main one first.
+            fresh: Whether to begin a session that finds nothing made before.
+
+        Raises:
+            BadInput: If the folder cannot be written or is another's.
+        """
+        check_folder(path, digest)
         path.mkdir(parents=True, exist_ok=True)
-        (path / DIGEST_NAME).write_text(plan.digest + "\n")
-        write_plan_file(plan, path / "plan.toml")
-        environment = describe_environment(threads=plan.thread_counts[0])
-        (path / ENVIRONMENT_NAME).write_text(json.dumps(environment, indent=2) + "\n")
+        (path / DIGEST_NAME).write_text(digest + "\n")
+        (path / "plan.toml").write_text(plan_text)
+        machine = describe_environment(threads=threads[0])
+        (path / ENVIRONMENT_NAME).write_text(json.dumps(machine, indent=2) + "\n")
         ledger = Ledger(RecordLog(path / LOG_NAME))
         sessions = [each for each in ledger.records if isinstance(each, SessionRecord)]
         latest = sessions[-1] if sessions else SessionRecord(session=0, state="finished", time_utc="")
@@ -76,12 +107,20 @@ class RunFolder:
             ledger=ledger,
             session=latest.session,
             fresh=salt,
-            environment=fingerprint(environment),
-            threads=plan.thread_counts,
+            machine=machine,
+            threads=threads,
         )
-        if latest.state == "finished" or fresh or latest.environment != folder.environment:
+        if latest.state == "finished" or fresh or latest.environment != fingerprint(machine):
             folder.session += 1  # blocks of another machine or runtime do not go on here
             folder._mark("begun")
+        return folder
+
+    @classmethod
+    def in_memory(cls, *, threads: tuple[int, ...]) -> RunFolder:
+        """A first session of which nothing stays on disk."""
+        machine = describe_environment(threads=threads[0])
+        folder = cls(path=Path(), ledger=Ledger(), session=1, fresh="", machine=machine, threads=threads)
+        folder._mark("begun")
         return folder
 
     def finish(self) -> None:
@@ -96,7 +135,7 @@ class RunFolder:
                 state=state,
                 time_utc=now,
                 fresh=self.fresh,
-                environment=self.environment,
+                environment=fingerprint(self.machine),
                 threads=self.threads,
             )
         )

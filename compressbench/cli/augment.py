@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,12 @@ def augment_command(**values: Any) -> int:
     from compressbench.methods.augment.stream import Augmentation, augment_rows
     from compressbench.methods.augment.vectors import check_vectors_file, open_vectors
     from compressbench.models.masked_lm import find_masked_lm
+    from compressbench.output import check_new_file
 
     target: Path = values["to"]
     names = ("factor", "copies", "candidates", "probability", "mode", "blanks")
     settings = settings_from(**{name: values[name] for name in names if values[name] is not None})
-    _check_target(target)
+    check_new_file(target)
     if values["vectors"] is not None:
         check_vectors_file(values["vectors"])
     setting = open_setting(values)
@@ -75,20 +75,3 @@ def augment_command(**values: Any) -> int:
         why = "have no vector" if vectors else "stay as they are without --vectors"
         click.echo(f"{counts['unknown']} of {counts['words']} words are of several pieces and {why}")
     return 0
-
-
-def _check_target(target: Path) -> None:
-    """Refuse a file that is there, or that cannot be.
-
-    Raises:
-        BadInput: With what is in the way.
-    """
-    from compressbench.errors import BadInput
-
-    folder = target.absolute().parent
-    if target.exists():
-        raise BadInput(f"--to {target} exists: give a new file")
-    if not folder.is_dir():
-        raise BadInput(f"--to {target}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise BadInput(f"--to {target}: the folder {folder} cannot be written")

@@ -37,9 +37,10 @@ def compress_command(**values: Any) -> int:
     compressbench compress distill+quant-qdq --task CoLA --data-dir GLUE --teacher DIR --to student
     compressbench compress distill:corpus=wiki.txt --ingredient general --teacher DIR --to general-student
     """
-    from compressbench.cli.setting import check_empty, open_setting
+    from compressbench.cli.setting import open_setting
     from compressbench.errors import BadInput
     from compressbench.methods.chain import parse_chain
+    from compressbench.output import check_empty
     from compressbench.plan_parts import check_rows
     from compressbench.teacher import inspect_teacher
 
@@ -133,11 +134,26 @@ def _source_and_teacher(
 
 
 def _copy_whole(folder: Path, to: Path) -> None:
-    """Copy a folder so that `to` appears complete or not at all."""
-    partial = to.with_name(f".{to.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(folder, partial)
-    if to.exists():
-        to.rmdir()
-    partial.rename(to)
+    """Copy a folder so that `to` appears complete or not at all.
+
+    Raises:
+        BadInput: If it cannot be written; the artifact stays in the store.
+    """
+    from compressbench.errors import BadInput
+
+    place = to.resolve()  # `.` and a link to a folder have no name to rename onto
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, partial)
+        if place.exists():
+            place.rmdir()
+        partial.rename(place)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # copytree gathers what went wrong, file by file
+        reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error.strerror
+        raise BadInput(
+            f"--to {to} cannot be written ({reason}): what was made is in the store, the same command copies it"
+        ) from None

@@ -53,6 +53,7 @@ def gate_command(**values: Any) -> int:
     from compressbench.gate.decision import decide
     from compressbench.gate.settings import read_settings
     from compressbench.gate.snapshot import read_snapshot
+    from compressbench.output import check_folder
 
     _check_usage(values)
     formats = split_list(values["formats"], option="--format")
@@ -68,11 +69,13 @@ def gate_command(**values: Any) -> int:
     if values["record"] is not None:
         return _record(values["record"], values["to"], settings, accept=values["accept"])
     if values["to"] is not None:
-        _check_folder(values["to"])
+        check_folder(values["to"])
     if values["live"]:
         baseline, current = _measured(values, settings)
     else:
         baseline, current = (read_snapshot(Path(side)) for side in values["sides"])
+    for warning in dict.fromkeys((*baseline.warnings, *current.warnings)):
+        click.echo(warning, err=True)
     outcome = decide(baseline, current, settings, live=values["live"])
     _report(outcome, to=values["to"], formats=formats)
     return outcome.exit_code
@@ -103,13 +106,6 @@ def _check_usage(values: dict[str, Any]) -> None:
         raise BadInput(f"--{given[0].replace('_', '-')} says how to measure: it belongs to gate --live")
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse, before anything is measured, a --to that cannot be a folder."""
-    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not nearest.is_dir():
-        raise BadInput(f"--to {folder}: {nearest} is a file, not a folder")
-
-
 def _record(run: Path, target: Path, settings: Settings, *, accept: bool) -> int:
     """Write a baseline; one that is there is replaced only by a run that did not regress against it."""
     from compressbench.gate.decision import decide
@@ -117,6 +113,8 @@ def _record(run: Path, target: Path, settings: Settings, *, accept: bool) -> int
     from compressbench.gate.snapshot import read_snapshot
 
     snapshot = read_snapshot(run)
+    for warning in snapshot.warnings:
+        click.echo(warning, err=True)
     if target.exists() and not accept:
         outcome = decide(read_snapshot(target), snapshot, settings)
         if outcome.verdict == "regression":

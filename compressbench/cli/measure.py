@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,9 @@ from compressbench.cli.options import PATH, data_options, latency_options, lock_
 
 if TYPE_CHECKING:
     from compressbench.cli.setting import Setting
+    from compressbench.measurement import Measurement
     from compressbench.measuring import Measurable
+    from compressbench.progress import Progress
     from compressbench.records.schema import CellRecord
 
 
@@ -27,24 +27,43 @@ if TYPE_CHECKING:
 @click.option("--baseline", help="Model the others are compared with; default: the first PATH.")
 @click.option("--file-name", help="ONNX file to take where a folder holds several.")
 @click.option("--tokenizer", type=PATH, help="Folder with tokenizer.json, for a bare ONNX file.")
-@click.option("--out", type=PATH, help="New folder for records and reports; default: a table on the screen.")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Folder for records and reports, new or of the same measurement; default: a table on the screen.",
+)
 def measure_command(**values: Any) -> int:
     """Measure models, whoever made them.
 
     \b
     compressbench measure student/ model.onnx --task CoLA --data-dir GLUE --baseline teacher/
     """
-    from compressbench.cli.setting import check_empty, open_setting
+    from compressbench.cli.setting import open_setting
+    from compressbench.measurement import DIGEST_PREFIX, Measurement
+    from compressbench.run_folder import check_folder, check_place
 
     lock_timeout = lock_timeout_s(values)
-    if values["out"]:
-        check_empty(values["out"], option="--out")
+    out: Path | None = values["out"]
+    if out:
+        check_place(out, prefix=DIGEST_PREFIX)
     setting = open_setting(values)
     baseline = values["baseline"] or values["paths"][0]
     models = _open_models(dict.fromkeys((baseline, *values["paths"])), setting, values)
     for split in setting.data.task.dev_splits:
         setting.data.rows(split)
-    _measure(models, baseline, setting, out=values["out"], lock_timeout_s=lock_timeout)
+    measurement = Measurement(
+        models=models,
+        baseline=baseline,
+        data=setting.data,
+        thread_counts=setting.thread_counts,
+        shapes=setting.shapes,
+        options=setting.options,
+        file_name=values["file_name"],
+        tokenizer=values["tokenizer"],
+    )
+    if out:
+        check_folder(out, measurement.digest)
+    _measure(measurement, setting.progress, out=out, lock_timeout_s=lock_timeout)
     return 0
 
 
@@ -65,55 +84,44 @@ def _open_models(sources: Iterable[str], setting: Setting, values: dict[str, Any
     }
 
 
-def _measure(
-    models: dict[str, Measurable], baseline: str, setting: Setting, *, out: Path | None, lock_timeout_s: float | None
-) -> None:
-    """Measure all, show the table, and leave records and reports in `out`."""
+def _measure(measurement: Measurement, progress: Progress, *, out: Path | None, lock_timeout_s: float | None) -> None:
+    """Measure what this session has no record of yet, show the table, and leave records and reports in `out`."""
     from rich.console import Console
 
-    from compressbench.environment import describe_environment, fingerprint
-    from compressbench.ledger import Ledger
     from compressbench.measuring import Measuring, holds_int8
-    from compressbench.records.log import LOG_NAME, RecordLog
-    from compressbench.records.run_folder import ENVIRONMENT_NAME
-    from compressbench.records.schema import SessionRecord
     from compressbench.reporting.comparison import comparison
     from compressbench.reporting.console import print_comparison
     from compressbench.reporting.writers import write_reports
+    from compressbench.run_folder import RunFolder
 
-    environment = describe_environment(threads=setting.thread_counts[0])
+    options, task, threads = measurement.options, measurement.data.task.name, measurement.thread_counts
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ENVIRONMENT_NAME).write_text(json.dumps(environment, indent=2) + "\n")
-    ledger = Ledger(RecordLog(out / LOG_NAME) if out else None)
-    ledger.add(
-        SessionRecord(
-            session=1,
-            state="begun",
-            time_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=fingerprint(environment),
-            threads=setting.thread_counts,
-        )
-    )
+        folder = RunFolder.open(out, digest=measurement.digest, plan_text=measurement.text, threads=threads)
+    else:
+        folder = RunFolder.in_memory(threads=threads)
+    ledger = folder.ledger
+    for warning in ledger.warnings:
+        progress.say(warning)
     measuring = Measuring(
         ledger=ledger,
-        session=1,
-        threads=setting.thread_counts,
-        precision=setting.options.precision,
-        concurrency=setting.concurrency,
+        session=folder.session,
+        threads=threads,
+        precision=options.precision,
+        concurrency=options.concurrency,
         lock_timeout_s=lock_timeout_s,
-        shapes=setting.shapes,
-        runtimes=setting.options.runtimes,
-        progress=setting.progress,
+        shapes=measurement.shapes,
+        runtimes=options.runtimes,
+        progress=progress,
     )
-    measuring.describe_task(setting.data)
-    for source, model in models.items():
-        measuring.model(model, setting.data)
-        name = "baseline" if source == baseline else source
+    measuring.describe_task(measurement.data)
+    for source, model in measurement.models.items():
+        measuring.model(model, measurement.data)
+        name = "baseline" if source == measurement.baseline else source
         is_int8 = any(holds_int8(record.runtime) for record in ledger.index.int8_of(model.key))
-        ledger.add(_cell(model, name=name, task=setting.data.task.name, is_int8=is_int8))
-    measuring.latencies(models.values())
-    result = comparison(ledger.records, environment=environment, folder=out or Path())
+        ledger.add_cell(_cell(model, name=name, task=task, is_int8=is_int8))
+    measuring.latencies(measurement.models.values())
+    folder.finish()
+    result = comparison(ledger.records, environment=folder.machine, folder=folder.path)
     if out:
         write_reports(result, out, ("json", "md", "csv", "html"))
     print_comparison(result, Console())

@@ -26,17 +26,14 @@ def predict_command(**values: Any) -> int:
     compressbench predict student/ --task CoLA --data-dir GLUE --to CoLA.tsv
     """
     from compressbench.cli.setting import open_setting
-    from compressbench.errors import BadInput
     from compressbench.foreign import open_measurable
+    from compressbench.output import check_new_file
     from compressbench.prediction import encode_rows, predict
     from compressbench.runtimes.onnxruntime import open_model
     from compressbench.tasks.submission import write_submission
 
     target: Path = values["to"]
-    if target.exists():
-        raise BadInput(f"--to {target} exists: give a new file")
-    if not target.absolute().parent.is_dir():
-        raise BadInput(f"--to {target}: there is no folder {target.absolute().parent}")
+    check_new_file(target)
     setting = open_setting(values)
     task = setting.data.task
     split, rows = _rows(setting.data, values["split"])

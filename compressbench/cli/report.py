@@ -34,9 +34,9 @@ def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | Non
         for name in names:
             if name not in known:
                 raise UnknownName(kind, name, known)
+    folders = _folders(runs, to)
     read = [read_run(folder) for folder in runs]
-    for run in read:
-        folder = run.folder if to is None else to if len(read) == 1 else to / run.folder.absolute().name
+    for run, folder in zip(read, folders, strict=True):
         result = comparison(run.records, environment=run.environment, folder=folder)
         curves = list(index_records(run.records).curves.values())
         write_reports(result, folder, wanted, references=references, curves=curves)
@@ -45,6 +45,32 @@ def report_command(*, runs: tuple[Path, ...], formats: str, reference: str | Non
             click.echo(warning, err=True)
         click.echo(f"written: {', '.join(str(folder / f'comparison.{each}') for each in wanted)}", err=True)
     return 0
+
+
+def _folders(runs: tuple[Path, ...], to: Path | None) -> list[Path]:
+    """Where each run's reports go.
+
+    Raises:
+        BadInput: If nothing can be written there, or two runs would go into one folder.
+    """
+    from compressbench.errors import BadInput
+    from compressbench.output import check_folder
+
+    if to is None:
+        return list(runs)
+    check_folder(to)
+    if len(runs) == 1:
+        return [to]
+    sources: dict[str, Path] = {}
+    for run in runs:
+        name = run.resolve().name if run.name in ("", "..") else run.name
+        if name in sources:
+            raise BadInput(
+                f"--to {to}: {sources[name]} and {run} would both be written into {to / name}: "
+                "give them apart, each with a --to of its own"
+            )
+        sources[name] = run
+    return [to / name for name in sources]
 
 
 @click.command()

@@ -45,7 +45,7 @@ def run_command(**values: Any) -> int:
     options = _options(values)
     plan = resolve(options)
     out = values["out"] or Path("reports") / (values["name"] or plan.default_name)
-    check_folder(out, plan)
+    check_folder(out, plan.digest)
     from compressbench.cli.screen import show_outcome, show_plan
 
     show_plan(plan, out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compressbench.artifacts.store import open_store
@@ -83,13 +82,3 @@ def open_data(values: Mapping[str, Any], options: Options, *, label_names: tuple
         raise BadInput("--task is missing: name one such as CoLA, or give --train FILE --validation FILE")
     (task,) = select_tasks(Options(suite=options.suite, tasks=(name,)))
     return load_task_data(task, data_dir=options.data_dir, offline=options.offline)
-
-
-def check_empty(folder: Path, *, option: str = "--to") -> None:
-    """Refuse a target that is a file or holds something.
-
-    Raises:
-        BadInput: If it does.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"{option} {folder} is not empty: give a new or empty folder")

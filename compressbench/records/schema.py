@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-SCHEMA_VERSION = 3
-"""1: first. 2: curves. 3: layers of INT8 and sparsity, workers' load and memory, several runtimes. The reader keeps
-reading all: what an older log does not have takes the default."""
+SCHEMA_VERSION = 4
+"""1: first. 2: curves. 3: layers of INT8 and sparsity, workers' load and memory, several runtimes. 4: in every line its
+session, beside logits predictions. The reader keeps reading all: what an older log does not have takes the default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,11 @@ class QualityRecord:
     logits: Sequence[Sequence[float]]
     references: Sequence[float]
     """Class ids or real numbers, in the same row order."""
+
+    @property
+    def predictions(self) -> list[float]:
+        """Class ids or, of a single logit, the real number."""
+        return [row[0] if len(row) == 1 else max(range(len(row)), key=row.__getitem__) for row in self.logits]
 
 
 @dataclass(frozen=True, kw_only=True)

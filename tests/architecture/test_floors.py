@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "compressbench"
 FLOORS = (
     {"errors"},
-    {"units", "stats", "registry", "environment", "memory", "progress", "table", "targets"},
+    {"units", "stats", "registry", "environment", "memory", "output", "progress", "table", "targets"},
     {"artifacts", "records", "numerics"},
     {"models", "tasks", "corpus", "runtimes"},
     {"prediction", "scoring"},
@@ -20,6 +20,7 @@ FLOORS = (
         "ledger",
         "encodings",
         "measuring",
+        "measurement",
         "workshop",
         "run_folder",
         "pipeline",

@@ -212,6 +212,7 @@ AUGMENT_CASES = {
     "target exists": ([*AUGMENT, "--to", "file"], "--to file exists"),
     "target without folder": ([*AUGMENT, "--to", "no/x.tsv"], "there is no folder"),
     "target under a file": ([*AUGMENT, "--to", "file/x.tsv"], "there is no folder"),
+    "target in no real folder": ([*AUGMENT, "--to", "/proc/x.tsv"], "--to /proc/x.tsv cannot be written (No such file"),
 }  # fmt: skip
 
 
@@ -303,6 +304,16 @@ def test_augment_names_the_line_of_a_vector_of_another_dimension(place: Path) ->
         (["measure", "classifier"], "--task is missing"),
         (["predict", "classifier", "--task", "CoLA", "--data-dir", "glue", "--to", "file"], "exists"),
         (["compress", "prune", "--task", "CoLA", "--data-dir", "glue", "--to", "glue"], "is not empty"),
+        (["compress", "prune", "--task", "CoLA", "--to", "/proc/x"], "--to /proc/x cannot be written (No such file"),
+        (["compress", "prune", "--task", "CoLA", "--to", "file/x"], "file is a file, not a folder"),
+        (["measure", "absent.onnx", "--task", "CoLA", "--out", "/proc/x"], "--out /proc/x cannot be written (No such"),
+        (["measure", "absent.onnx", "--task", "CoLA", "--out", "file/x"], "file is a file, not a folder"),
+        (["measure", "absent.onnx", "--task", "CoLA", "--out", "other-plan"], "holds the run of another plan"),
+        (["measure", "absent.onnx", "--task", "CoLA", "--out", "glue"], "--out glue holds files that are no run"),
+        (["predict", "absent.onnx", "--task", "CoLA", "--to", "/proc/x.tsv"], "--to /proc/x.tsv cannot be written (No"),
+        (["predict", "absent.onnx", "--task", "CoLA", "--to", "file/x.tsv"], "--to file/x.tsv: there is no folder"),
+        (["gate", "--live", "absent", "absent", "--task", "CoLA", "--to", "/proc/x"], "--to /proc/x cannot be written"),
+        (["report", "absent", "--to", "file"], "--to file: file is a file, not a folder"),
     ],
 )
 def test_other_commands_refuse(arguments: list[str], message: str, place: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compressbench import measuring
 from compressbench.__main__ import main
 from compressbench.artifacts.store import home
 from compressbench.errors import BadInput
 from compressbench.harness.inputs import vocabulary_size
 from compressbench.harness.size import count_flops
 from compressbench.models.onnx_export import export_classifier
+from compressbench.records.log import RecordLog
+from compressbench.records.schema import LatencyRecord
 from tests.light_commands import write_model, write_rows
 
 DATA = ["--task", "CoLA", "--data-dir", "glue", "--threads", "1", "--offline"]
@@ -181,6 +186,109 @@ def test_a_hugging_face_folder_and_a_bare_file_are_measured_together(
     assert rows["bare/exported.onnx"]["artifact"]["format"] == "onnx-fp32"
     assert rows["bare/exported.onnx"]["agreement"]["rate"] == 1.0
     assert rows["bare/exported.onnx"]["latency"]["onnxruntime"]["1x8"]["shared_with"] == "CoLA/baseline"
+
+
+MEASURE = ["measure", "artifact", "copy/model.onnx", *DATA, "--shapes", "1x8", "--out", "run"]
+
+
+@pytest.fixture
+def interrupted(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[LatencyRecord]:
+    """`MEASURE`, stopped after five blocks of latency, which are given."""
+    foreign(place, "copy", "model.onnx")
+    changed(place / "copy/model.onnx", lambda model: setattr(model, "producer_name", "another"))
+    measure = measuring.measure_latency
+
+    def stopped(subjects: Any, *, on_record: Any, **rest: Any) -> None:
+        def stop_after_five(record: Any) -> None:
+            on_record(record)
+            if len(blocks()) == 5:
+                raise KeyboardInterrupt
+
+        measure(subjects, on_record=stop_after_five, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "measure_latency", stopped)
+        assert main(MEASURE) == 130
+    assert not Path("run/comparison.json").exists()
+    return blocks()
+
+
+def blocks() -> list[LatencyRecord]:
+    return [each for each in RecordLog(Path("run/records.jsonl")).read().records if isinstance(each, LatencyRecord)]
+
+
+def kinds() -> Counter[str]:
+    return Counter(each.kind for each in RecordLog(Path("run/records.jsonl")).read().records)
+
+
+def test_an_interrupted_measure_goes_on_and_a_finished_one_measures_latency_anew(
+    interrupted: list[LatencyRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kinds()
+    log = Path("run/records.jsonl").read_bytes()
+    Path("run/records.jsonl").write_bytes(log + b'{"schema_version":3,"kind":"lat')
+    quality = measuring.measure_quality
+    monkeypatch.setattr(measuring, "measure_quality", lambda *args, **rest: pytest.fail("what is measured is kept"))
+    assert main(MEASURE) == 0
+    assert Path("run/records.jsonl").read_bytes().startswith(log)
+    once = kinds()
+    assert {kind for kind in once if once[kind] != before[kind]} <= {"latency", "session", "worker", "load", "left_out"}
+    assert once["session"] == 2
+    assert blocks()[:5] == interrupted
+    assert {each.session for each in blocks()} == {1}
+    rows = json.loads(Path("run/comparison.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["baseline", "copy/model.onnx"]
+    assert main(MEASURE) == 0
+    assert {each.session for each in blocks()} == {1, 2}
+    assert len(blocks()) == 2 * once["latency"]
+    assert kinds()["session"] == 4
+    assert kinds()["cell"] == once["cell"] == 2
+    monkeypatch.setattr(measuring, "measure_quality", quality)
+    for command in (["report", "run"], ["compare", "run", "run"], ["gate", "--record", "run", "--to", "base.json"]):
+        assert main(command) == 0
+
+
+def test_the_folder_of_another_measurement_is_refused(
+    interrupted: list[LatencyRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    message = "--out run holds another measurement: give a new folder, or to `measure` the models and options of the"
+    for other in (
+        ["--shapes", "1x9"],
+        ["--concurrency", "2"],
+        ["--baseline", "copy/model.onnx"],
+        ["artifact/model.onnx"],
+    ):
+        refused([*MEASURE, *other], message, capsys)
+    for name, added in (("glue/CoLA/dev.tsv", b"x\t1\t\tthe film was fine\n"), ("copy/tokenizer.json", b"\n")):
+        held = Path(name).read_bytes()
+        Path(name).write_bytes(held + added)
+        refused(MEASURE, message, capsys)
+        Path(name).write_bytes(held)
+    changed(Path("copy/model.onnx"), lambda model: setattr(model, "producer_name", "a third"))
+    refused(MEASURE, message, capsys)
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_a_measurement_tells_what_it_is_and_is_no_plan(
+    interrupted: list[LatencyRecord], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tomllib.loads(Path("run/plan.toml").read_text())
+    assert written.pop("keys").keys() == {"artifact", "copy/model.onnx"}
+    assert written == {
+        "command": "measure",
+        "models": ["artifact", "copy/model.onnx"],
+        "baseline": "artifact",
+        "threads": 1,
+        "shapes": ["1x8"],
+        "runtimes": ["onnxruntime"],
+        "suite": "glue",
+        "tasks": ["CoLA"],
+        "data_dir": str(place / "glue"),
+    }
+    message = "--plan run/plan.toml describes what `compressbench measure` measured, and no run: give its models and"
+    refused(["run", "--plan", "run/plan.toml"], message, capsys)
+    refused(["run", "--methods", "prune", "--out", "run"], "--out run holds another measurement", capsys)
 
 
 def test_a_model_that_takes_only_shorter_rows_needs_its_config(exported: Path, tmp_path: Path) -> None:

@@ -312,9 +312,32 @@ def test_a_line_that_was_cut_short_is_named_and_the_rest_is_used(call: Call) -> 
     write_run(Path("b"))
     with Path("b/records.jsonl").open("a") as stream:
         stream.write('{"schema_version": 2, "kind": "lat')
-    code, output, _ = call("a", "b")
+    code, output, error = call("a", "b")
+    told = "is cut short, because writing it was interrupted; the other records are used"
     assert code == 0
-    assert "is cut short, because writing it was interrupted; the other records are used" in unfolded(output)
+    assert told in unfolded(output)
+    assert error.count(told) == 1
+    code, _, error = call("b", "b", "--to", "out")
+    assert (code, error.count(told)) == (0, 1)
+    code, _, error = call("--record", "b", "--to", "base.json")
+    assert (code, error.count(told)) == (0, 1)
+
+
+def test_a_damaged_line_is_refused(call: Call) -> None:
+    lines = Path("a/records.jsonl").read_text().splitlines()
+    lines[2] = lines[2].replace(",", ",,", 1)
+    Path("a/records.jsonl").write_text("\n".join(lines) + "\n")
+    code, output, error = call("a", "a")
+    assert (code, output) == (2, "")
+    assert "records.jsonl, line 3 is damaged at character" in error
+
+
+@pytest.mark.parametrize("to", ["file/out", "/proc/out"])
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(call: Call, to: str) -> None:
+    Path("file").touch()
+    code, output, error = call("absent", "a", "--to", to)
+    assert (code, output) == (2, "")
+    assert error.startswith(f"compressbench: --to {to}")
 
 
 def test_a_folder_for_reports_that_cannot_be_written_is_refused(call: Call) -> None:

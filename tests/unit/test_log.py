@@ -6,6 +6,7 @@ import pytest
 from fake_run import cell, fake_run
 
 from compressbench.errors import BadInput
+from compressbench.ledger import Ledger
 from compressbench.records.log import RecordLog
 from compressbench.records.schema import (
     RECORD_TYPES,
@@ -14,6 +15,7 @@ from compressbench.records.schema import (
     LeftOutRecord,
     LoadRecord,
     QualityRecord,
+    SessionRecord,
     TokenizationRecord,
     WorkerRecord,
     to_json,
@@ -101,6 +103,50 @@ def test_a_record_after_a_cut_line_does_not_glue_to_it(tmp_path: Path) -> None:
     assert len(contents.warnings) == 1
 
 
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_line_may_be_cut_anywhere(tmp_path: Path, separators: tuple[str, str]) -> None:
+    """In a string, an escape, a number, a word, between all of these, and with records behind it."""
+    path = tmp_path / "records.jsonl"
+    record = cell(
+        'a "task" \\ \u4e2d[{', "c", parameters={"a": [-1.5e-07, True, None, float("nan"), []], "b": {"": {}}}
+    )
+    cut, whole = json.dumps(to_json(record), separators=separators), json.dumps(to_json(GRAPH))
+    for kept in range(1, len(cut)):
+        path.write_text(f"{whole}\n{cut[:kept]}\n{whole}\n")
+        contents = RecordLog(path).read()
+        assert contents.records == [GRAPH, GRAPH]
+        (warning,) = contents.warnings
+        assert "line 2 is cut short" in warning
+
+
+@pytest.mark.parametrize(
+    ("line", "character"),
+    [
+        ('{"schema_version": 3 "kind": "graph", "measured_key": "a", "graph_key": "b"}', 22),
+        ('{"schema_version": 3, "kind": "graph", "measured_key": "a\0", "graph_key": "b"}', 58),
+        ('{"schema_version": 3, "kind": "gra{"schema_version": 3, "kind": "graph"}', 37),
+        ('{"schema_version": 3, "samples_ns": [1, 2}', 42),
+        ('{"schema_version": 3, "samples_ns": [1,, 2', 40),
+        ('{"schema_version": 3}{"schema_version": 3}', 22),
+        ('{"schema_version": 3, "kind": "gr\udcffaph"}', 34),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("behind", ["", "\n", f"\n{json.dumps(to_json(GRAPH))}\n"])
+def test_a_damaged_line_is_told_from_one_cut_short(tmp_path: Path, line: str, character: int, behind: str) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(f"{json.dumps(to_json(GRAPH))}\n{line}{behind}".encode(errors="surrogateescape"))
+    with pytest.raises(
+        BadInput, match=rf"records\.jsonl, line 2 is damaged at character {character}: restore the file"
+    ):
+        RecordLog(path).read()
+
+
+@pytest.mark.parametrize(("place", "reason"), [("/dev/full", "No space left"), ("/proc/records.jsonl", "No such file")])
+def test_a_log_that_cannot_be_written_is_told(place: str, reason: str) -> None:
+    with pytest.raises(BadInput, match=f"{place} cannot be written .{reason}"):
+        RecordLog(Path(place)).append(GRAPH)
+
+
 def test_a_record_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     log = RecordLog(path)
@@ -118,7 +164,7 @@ def test_a_record_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
         ('{"kind": "graph"}', "line 1 is no record: it has no schema_version"),
         (
             '{"schema_version": 99, "kind": "graph"}',
-            "is of schema version 99 and this program reads 1 to 3: use the version",
+            "is of schema version 99 and this program reads 1 to 4: use the version",
         ),
         ('{"schema_version": 1, "kind": "smell"}', "holds a record of unknown kind 'smell'"),
         ('{"schema_version": 1, "kind": "graph", "measured_key": "a"}', "is no complete 'graph' record .*graph_key"),
@@ -139,3 +185,17 @@ def test_records_of_the_first_schema_are_still_read(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text('{"schema_version": 1, "kind": "graph", "measured_key": "a", "graph_key": "b"}\n')
     assert RecordLog(path).read().records == [GRAPH]
+
+
+def test_every_line_tells_its_session_and_what_logits_predict(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    ledger = Ledger(RecordLog(path))
+    two = QualityRecord(measured_key="a", task="t", split="dev", logits=[[0.1, 0.7], [2.0, -1.0]], references=[1, 1])
+    one = QualityRecord(measured_key="a", task="r", split="dev", logits=[[2.5]], references=[3.0])
+    for record in (SessionRecord(session=1, state="begun", time_utc="now"), GRAPH, two,
+                   SessionRecord(session=2, state="begun", time_utc="later"), one):  # fmt: skip
+        ledger.add(record)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["session"] for line in lines] == [1, 1, 1, 2, 2]
+    assert [line.get("predictions") for line in lines] == [None, None, [1, 0], None, [2.5]]
+    assert [to_json(each) for each in Ledger(RecordLog(path)).records[1:3]] == [to_json(GRAPH), to_json(two)]
