@@ -10,6 +10,7 @@ from compressbench.artifacts.manifest import MANIFEST_NAME, file_sha256, read_ma
 from compressbench.errors import BadInput, listed
 from compressbench.measuring import Measurable, measurable, target_warnings
 from compressbench.models.hub import fetch_model
+from compressbench.models.inspection import read_label_names
 from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES
 from compressbench.models.onnx_tracing import TEXT_INPUTS
 from compressbench.runtimes.onnxruntime import open_model as open_onnx
@@ -37,6 +38,24 @@ def open_model(source: str, *, task: Task, workshop: Workshop, offline: bool) ->
     if teacher.kind != "fine-tuned":
         raise BadInput(f"{source} has no classifier: fine-tune it first, `compressbench compress finetune --task ...`")
     return workshop.source_model(teacher)
+
+
+def label_names_of(source: str, *, offline: bool) -> tuple[str, ...] | None:
+    """The label names in id order of a model that a user names by path; None where it tells of none.
+
+    Args:
+        source: As `open_measurable` takes it.
+        offline: Whether the hub may not be asked.
+
+    Raises:
+        BadInput: If it is a model's folder that cannot be read.
+    """
+    folder = Path(source).parent if source.endswith(".onnx") else Path(source)
+    if (folder / MANIFEST_NAME).exists():
+        return tuple(read_manifest(folder).labels) or None
+    if folder.is_dir():
+        return read_label_names(folder)
+    return None if source.endswith(".onnx") else inspect_teacher(source, offline=offline).labels
 
 
 def open_measurable(

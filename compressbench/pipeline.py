@@ -217,12 +217,12 @@ class Cells:
             method=typed,
             chain=canonical,
             seed=seed,
-            parameters=_parameters(line, self.workshop.lineage(artifact)) if artifact else {},
+            parameters=chain_parameters(line, self.workshop.lineage(artifact)) if artifact else {},
             artifact_key=made.key if made else "",
             artifact_path=str(artifact.path) if artifact else "",
             format=made.format if made else "",
             measured_key=measured.key if measured else "",
-            budget=_budget(line, self.workshop.lineage(artifact)) if artifact else {},
+            budget=chain_budget(line, self.workshop.lineage(artifact)) if artifact else {},
             warnings=(*warnings, *(made.warnings if made else ()), *(measured.warnings if measured else ())),
             error=error,
         )
@@ -250,21 +250,25 @@ def curve_records(artifact: Artifact, *, dev_fingerprint: str) -> list[CurveReco
     ]
 
 
-def _parameters(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, Any]:
+def chain_parameters(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, Any]:
     """Resolved parameters, from the manifests of what was made: of a single method as they are, of a chain by name."""
     made = _links(line, lineage)
     if line is None or len(line.chain) == 1:
         return dict(made[0].parameters)
-    return {each.method: dict(each.parameters) for each in made}
+    named: dict[str, Any] = {}
+    for each in made:
+        again = sum(name.split(" ")[0] == each.method for name in named)
+        named[f"{each.method} ({again + 1})" if again else each.method] = dict(each.parameters)
+    return named
 
 
-def _budget(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, int | float]:
-    """What the training of all links of a chain had: counts add up, but for rows, which links share."""
+def chain_budget(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, int | float]:
+    """What the training of all links of a chain had: counts add up, but for rows and zeros, which links share."""
     total: dict[str, int | float] = {}
     for link in _links(line, lineage):
         for name, count in link.budget.items():
             known = total.get(name, 0)
-            total[name] = max(known, count) if name.endswith("rows") else known + count
+            total[name] = max(known, count) if name.endswith(("rows", "pruned_weights")) else known + count
     return total
 
 

@@ -153,8 +153,12 @@ def retention_interval(metric: str, baseline: Answers, candidate: Answers) -> tu
     weighted = weighted_metric(metric, class_count=len(baseline.labels))
     if weighted is None:
         return None
-    values, counts = np.unique(baseline.references, return_counts=True)
-    constant = np.full_like(baseline.predictions, values[counts.argmax()])
+    if metric == "f1" and len(baseline.labels) == 2:
+        best = 1  # F1 is class 1's: always saying the other scores 0, however frequent it is
+    else:
+        values, counts = np.unique(baseline.references, return_counts=True)
+        best = values[counts.argmax()]
+    constant = np.full_like(baseline.predictions, best)
     return retained_interval(
         weighted,
         baseline.predictions,

@@ -42,16 +42,12 @@ def compress_command(**values: Any) -> int:
     from compressbench.methods.chain import parse_chain
     from compressbench.output import check_empty
     from compressbench.plan_parts import check_rows
-    from compressbench.teacher import inspect_teacher
 
     chain = parse_chain(values["chain"])
     check_empty(values["to"])
     if values["ingredient"]:
         return _make_ingredient(chain, values)
-    own_labels = None
-    if values["train"] and values["teacher"]:
-        own_labels = inspect_teacher(values["teacher"], offline=values["offline"]).labels
-    setting = open_setting(values, label_names=own_labels)
+    setting = open_setting(values, models=[each for each in (values["source"], values["teacher"]) if each])
     seeds = setting.options.seeds
     if len(seeds) != 1:
         raise BadInput(f"--seeds {values['seeds']}: one artifact has one seed")

@@ -159,7 +159,7 @@ def _measured(values: dict[str, Any], settings: Settings) -> tuple[Snapshot, Sna
     lock_timeout = lock_timeout_s(values)
     budget = values["budget"]
     budget_s = None if budget is None else parse_duration_ns(budget, name="--budget") / 1e9
-    setting = open_setting(values | {"shapes": values["shapes"] or SHAPES})
+    setting = open_setting(values | {"shapes": values["shapes"] or SHAPES}, models=values["sides"])
     models = [
         open_measurable(
             source,

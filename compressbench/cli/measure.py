@@ -46,8 +46,8 @@ def measure_command(**values: Any) -> int:
     out: Path | None = values["out"]
     if out:
         check_place(out, prefix=DIGEST_PREFIX)
-    setting = open_setting(values)
     baseline = values["baseline"] or values["paths"][0]
+    setting = open_setting(values, models=[baseline, *values["paths"]])
     models = _open_models(dict.fromkeys((baseline, *values["paths"])), setting, values)
     for split in setting.data.task.dev_splits:
         setting.data.rows(split)

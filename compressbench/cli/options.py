@@ -111,6 +111,8 @@ def own_files(values: Mapping[str, Any]) -> Any:
         raise BadInput(
             "a task file names files and columns itself: drop --train, --validation, --text, --label, --metric"
         )
+    if task is not None:
+        raise BadInput(f"--task {task} and --train both name rows: drop one")
     if "text" in given:
         given["text"] = split_list(given["text"], option="--text")
     return OwnFiles(**given)

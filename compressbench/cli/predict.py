@@ -34,7 +34,7 @@ def predict_command(**values: Any) -> int:
 
     target: Path = values["to"]
     check_new_file(target)
-    setting = open_setting(values)
+    setting = open_setting(values, models=[values["artifact"]])
     task = setting.data.task
     split, rows = _rows(setting.data, values["split"])
     model = open_measurable(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compressbench.artifacts.store import open_store
 from compressbench.cli.options import own_files, plan_options
 from compressbench.errors import BadInput
+from compressbench.foreign import label_names_of
 from compressbench.harness.shapes import AnyShape, parse_shape
 from compressbench.options import Options
 from compressbench.plan_parts import check_concurrency, check_thread_counts, load_own, resolve_device, select_tasks
@@ -32,8 +33,12 @@ class Setting:
     progress: Progress
 
 
-def open_setting(values: Mapping[str, Any], *, label_names: tuple[str, ...] | None = None) -> Setting:
+def open_setting(values: Mapping[str, Any], *, models: Sequence[str] = ()) -> Setting:
     """Check the shared options and open the task's rows.
+
+    Args:
+        values: As click parsed them.
+        models: Whose label names, those of the first that has some, labels of own files are read by.
 
     Raises:
         BadInput: If no task is named, or an option is of no use.
@@ -44,7 +49,7 @@ def open_setting(values: Mapping[str, Any], *, label_names: tuple[str, ...] | No
     progress = choose_progress()
     workshop = open_workshop(options, progress)
     return Setting(
-        data=open_data(values, options, label_names=label_names),
+        data=open_data(values, options, models=models),
         workshop=workshop,
         options=options,
         shapes=tuple(dict.fromkeys(parse_shape(text) for text in options.shapes)),
@@ -68,7 +73,7 @@ def open_workshop(options: Options, progress: Progress) -> Workshop:
     )
 
 
-def open_data(values: Mapping[str, Any], options: Options, *, label_names: tuple[str, ...] | None) -> TaskData:
+def open_data(values: Mapping[str, Any], options: Options, *, models: Sequence[str]) -> TaskData:
     """The rows of the one task that the command line names.
 
     Raises:
@@ -76,7 +81,8 @@ def open_data(values: Mapping[str, Any], options: Options, *, label_names: tuple
     """
     own = own_files(values)
     if own is not None:
-        return load_own(own, label_names=label_names)
+        found = (label_names_of(model, offline=options.offline) for model in models)
+        return load_own(own, label_names=next(filter(None, found), None))
     name = values.get("task")
     if not name:
         raise BadInput("--task is missing: name one such as CoLA, or give --train FILE --validation FILE")

@@ -82,7 +82,7 @@ def check_formats(chain: Sequence[Method]) -> None:
     """Raise ChainMismatch where one method makes what the next cannot take."""
     for before, after in pairwise(chain):
         if before.makes not in after.consumes:
-            fits_turned = after.makes in before.consumes
+            fits_turned = after.makes in before.consumes and after.name != before.name
             raise ChainMismatch(
                 f"{before.name}+{after.name}: {after.name} takes {listed(after.consumes)}, "
                 f"and {spell_method(before)} makes {before.makes}: "

@@ -229,6 +229,12 @@ def finish_pruning(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], *
     return pruned
 
 
+def zero_share(model: nn.Module) -> float:
+    """Share of the weights of all Linear layers that are zero."""
+    weights = linear_weights(model).values()
+    return sum(int((each == 0).sum()) for each in weights) / sum(each.numel() for each in weights)
+
+
 def linear_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weight of every Linear layer by name (attention, FFN, pooler, classifier), shared ones once."""
     found: dict[str, Tensor] = {}

@@ -76,7 +76,7 @@ def inspect_model(source: str, *, offline: bool = False) -> ModelInfo:
         model_type=model_type,
         is_classifier=named_classifier and any(name.startswith(HEAD_PREFIXES) for name in shapes),
         output_count=_output_count(shapes) or len(labels),
-        labels=None if all(_GENERIC_LABEL.fullmatch(label) for label in labels) else labels,
+        labels=_told_names(labels),
         revision=revision,
     )
 
@@ -95,7 +95,7 @@ def describe_folder(folder: Path) -> ModelInfo:
         model_type=str(config.get("model_type", "")),
         is_classifier=True,
         output_count=len(labels),
-        labels=None if all(_GENERIC_LABEL.fullmatch(label) for label in labels) else labels,
+        labels=_told_names(labels),
     )
 
 
@@ -167,6 +167,21 @@ def _read_geometry(folder: Path) -> Geometry:
     except (ValueError, TypeError, KeyError, OSError, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise BadInput(f"{folder / 'config.json'} describes no model that can be built ({reason})") from None
+
+
+def read_label_names(folder: Path) -> tuple[str, ...] | None:
+    """The label names in id order of a folder's config.json; None where there is none, or they are ``LABEL_n``.
+
+    Raises:
+        BadInput: If it is no JSON.
+    """
+    if not (folder / "config.json").exists():
+        return None
+    return _told_names(_label_names(_read_config(folder)))
+
+
+def _told_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    return None if all(_GENERIC_LABEL.fullmatch(name) for name in names) else names
 
 
 def _label_names(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -240,5 +240,7 @@ def _texts(table: Table, name: str) -> list[str]:
         if not isinstance(value, str):
             held = "nothing" if value is None else f"{value!r}"
             raise BadInput(f"{table.where(row)}: column {name!r} holds {held}, not a text")
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise BadInput(f"{table.where(row)}: column {name!r} holds half of a surrogate pair, which is no text")
         texts.append(value.strip())
     return texts

@@ -54,7 +54,8 @@ def read_labels(
             or there is one class only; with file and row.
     """
     tables = (train, validation)
-    cells = [_cells(table, column) for table in tables]
+    said = {str(name).casefold() for name in (declared or label_names or train.class_names.get(column, ()))}
+    cells = [_cells(table, column, has_words=bool(said & {"true", "false"})) for table in tables]
     kinds = {type(value) for column_cells in cells for value in column_cells}
     if _is_regression(kinds, metric=metric, label_names=label_names, declared=declared):
         scores = [_scores(table, column_cells) for table, column_cells in zip(tables, cells, strict=True)]
@@ -73,15 +74,21 @@ def read_labels(
     return OwnLabels(names=names, train=ids[0], validation=ids[1])
 
 
-def _cells(table: Table, column: str) -> list[Any]:
-    """The label column as whole numbers, numbers or words, whichever each cell is."""
+def _cells(table: Table, column: str, *, has_words: bool) -> list[Any]:
+    """The label column as whole numbers, numbers or words, whichever each cell is.
+
+    Args:
+        table: A split's rows.
+        column: The label column.
+        has_words: Whether classes are named True and False, so that truth values are names and no ids.
+    """
     cells = []
     for row, value in enumerate(table.columns[column]):
         if isinstance(value, str):
             value = value.strip()
             value = _number(value) if table.is_text else value
         elif isinstance(value, bool):
-            value = int(value)
+            value = str(value) if has_words else int(value)
         if value is None or value == "" or value != value:  # NaN alone differs from itself
             raise BadInput(f"{table.where(row)}: no label in column {column!r}")
         if not isinstance(value, (int, float, str)):

@@ -136,7 +136,7 @@ def _read_jsonl(path: Path) -> Table:
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"{path}, line {line}: not JSON ({error}); one object a line is expected") from error
         if not isinstance(row, dict):
             raise BadInput(f"{path}, line {line}: one JSON object a line is expected")
@@ -154,6 +154,9 @@ def _read_parquet(path: Path) -> Table:
         table = parquet.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path} is not a Parquet file: {_first_line(error)}") from error
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise BadInput(f"{path} has two columns named {twice[0]!r}: rename one")
     return Table(path=path, columns={name: table.column(name).to_pylist() for name in table.column_names})
 
 

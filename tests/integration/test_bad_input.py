@@ -302,6 +302,10 @@ def test_augment_names_the_line_of_a_vector_of_another_dimension(place: Path) ->
         (["measure", "encoder", "--task", "CoLA", "--data-dir", "glue"], "has no classifier"),
         (["measure", "absent.onnx", "--task", "CoLA", "--data-dir", "glue"], "there is no such file"),
         (["measure", "classifier"], "--task is missing"),
+        (
+            ["measure", "classifier", "--task", "CoLA", "--train", "train.csv", "--validation", "train.csv"],
+            "--task CoLA and --train both name rows: drop one",
+        ),
         (["predict", "classifier", "--task", "CoLA", "--data-dir", "glue", "--to", "file"], "exists"),
         (["compress", "prune", "--task", "CoLA", "--data-dir", "glue", "--to", "glue"], "is not empty"),
         (["compress", "prune", "--task", "CoLA", "--to", "/proc/x"], "--to /proc/x cannot be written (No such file"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from compressbench import run_folder
 from compressbench.__main__ import main
@@ -261,6 +262,28 @@ def test_a_raised_revision_makes_that_method_again(arguments: list[str], monkeyp
     assert main(run) == 0
     added = sorted(artifact.manifest.method for artifact in open_store().all() if artifact.key not in before)
     assert added == ["onnx-export", "prune"]
+
+
+def test_a_models_own_order_of_labels_is_followed_by_every_command(arguments: list[str]) -> None:
+    data = ["--train", "train.csv", "--validation", "dev.csv", "--shapes", "1x16", "--threads", "1"]
+    assert main(["compress", FINETUNE, *data[:4], *arguments[1:3], "--to", "teacher"]) == 0
+    turned = Path("turned")
+    turned.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copyfile(Path("teacher", name), turned / name)
+    tensors = load_file("teacher/model.safetensors")
+    heads = ("classifier.weight", "classifier.bias")
+    save_file(tensors | {name: tensors[name].flip(0).contiguous() for name in heads}, turned / "model.safetensors")
+    config = json.loads((turned / "config.json").read_text())
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    config |= {"id2label": {"0": "good", "1": "bad"}, "label2id": {"good": 0, "bad": 1}}
+    (turned / "config.json").write_text(json.dumps(config))
+    assert main(["compress", "quant-dynamic", *data[:4], "--source", "turned", "--to", "small"]) == 0
+    assert main(["measure", "turned", "small", *data, "--out", "out"]) == 0
+    assert rows_of()["small"]["scores"]["accuracy"] > 0.9
+    for model in ("turned", "small"):
+        assert main(["predict", model, *data[:4], "--to", f"{model}.tsv"]) == 0
+    assert Path("turned.tsv").read_text() == Path("small.tsv").read_text()
 
 
 def test_two_seeds_are_two_rows_a_method(arguments: list[str]) -> None:

@@ -1,12 +1,13 @@
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from compressbench.artifacts.artifact import Artifact
@@ -79,6 +80,24 @@ def test_a_classifier_goes_on_from_where_it_is(fine_tuned: FineTuned, tiny_conte
     before, after = (load_file(path / "model.safetensors") for path in (artifact.path, tiny_context.to))
     assert torch.allclose(before["classifier.weight"], after["classifier.weight"], atol=1e-6)
     assert accuracy(tiny_context.to, tiny_rows) > 0.95
+
+
+def test_fine_tuning_a_pruned_model_says_that_its_zeros_are_lost(
+    fine_tuned: FineTuned, as_artifact: Callable[..., Artifact], tiny_context: Context, tmp_path: Path
+):
+    artifact, made = fine_tuned
+    assert made.warnings == ()
+    shutil.copytree(artifact.path, tmp_path / "pruned")
+    tensors = load_file(artifact.path / "model.safetensors")
+    half = {
+        name: torch.where(values.abs() < values.abs().median(), 0.0, values)
+        for name, values in tensors.items()
+        if values.ndim == 2 and "embeddings" not in name
+    }
+    save_file(tensors | half, tmp_path / "pruned/model.safetensors", metadata={"format": "pt"})
+    made = Finetune(**FAST, train_rows="all").compress(as_artifact(tmp_path / "pruned"), tiny_context)
+    (warning,) = made.warnings
+    assert warning == "50% of the Linear weights were zero and have values again: prune after fine-tuning"
 
 
 def test_a_classifier_of_other_labels_is_refused(fine_tuned: FineTuned, tiny_context: Context):

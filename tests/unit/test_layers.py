@@ -35,10 +35,12 @@ def test_patterns_name_layers_weights_and_nodes(patterns: str, layers: set[str],
 @pytest.mark.parametrize("pattern", ["clasifier", "dense.bias", "Tanh_12", "dense;pooler"])
 def test_a_pattern_of_no_layer_is_refused(pattern: str, model: ModelProto) -> None:
     wrong = pattern.rpartition(";")[2]
-    with pytest.raises(InvalidParameter, match=f"nodes_to_exclude={wrong} is no layer .* has embeddings to classifier"):
+    with pytest.raises(
+        InvalidParameter, match=f"{wrong}, named to stay in fp32, is no layer .* has embeddings to classifier"
+    ):
         excluded_weights(model, pattern)
 
 
 def test_a_model_without_layers_says_so() -> None:
-    with pytest.raises(InvalidParameter, match="nodes_to_exclude=dense is no layer of this model: it has none"):
+    with pytest.raises(InvalidParameter, match="dense, named to stay in fp32, is no layer of this model: it has none"):
         excluded_weights(ModelProto(), "dense")

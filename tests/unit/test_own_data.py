@@ -97,6 +97,15 @@ class TestFiles:
         path.write_text('text\tlabel\n"one\nline more"\t0\ntwo\t1\n')
         assert load_own_data(train=path, validation=path).rows("train").first == ["one\nline more", "two"]
 
+    def test_two_parquet_columns_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        twice = pa.table([pa.array(["a"]), pa.array(["b"]), pa.array([0])], names=["text", "text", "label"])
+        parquet.write_table(twice, tmp_path / "a.parquet")
+        with pytest.raises(BadInput, match=r"a\.parquet has two columns named 'text': rename one"):
+            load_own_data(train=tmp_path / "a.parquet", validation=tmp_path / "a.parquet")
+
     REFUSED = (
         ("a.csv", b"text,label\na,0\nb\n", r"a\.csv, line 3: 1 columns where the header has 2"),
         ("a.csv", b'text,label\n"x\ny",0\nb\n', r"a\.csv, line 4: 1 columns where the header has 2"),
@@ -107,6 +116,12 @@ class TestFiles:
         ("a.tsv", b'text\tlabel\n"a" b\t0\nc\n', r"a\.tsv, line 2: .* must be quoted"),
         ("a.jsonl", b'{"text": "a", "label": 0}\n{"text"\n', r"a\.jsonl, line 2: not JSON \(.*\); one object a line"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1: one JSON object a line is expected"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: not JSON \(.*recursion.*\)"),
+        (
+            "a.jsonl",
+            b'{"text": "\\ud800", "label": 0}\n{"text": "a", "label": 1}\n',
+            r"a\.jsonl, line 1: column 'text' holds half of a surrogate",
+        ),
         ("a.parquet", b"PAR0", r"a\.parquet is not a Parquet file: "),
         ("a.xlsx", b"", r"a\.xlsx: cannot read a \.xlsx file; give \.csv, \.jsonl, \.parquet, \.tsv or a folder"),
     )
@@ -194,6 +209,12 @@ def labels_of(data: TaskData) -> tuple[tuple[str, ...], list[float]]:
 
 
 class TestLabels:
+    def test_truth_values_go_by_the_names_that_a_teacher_has_for_them(self, tmp_path: Path) -> None:
+        rows = {"text": ["a", "b", "c"], "label": [True, False, True]}
+        assert labels_of(load(tmp_path, rows)) == (("0", "1"), [1, 0, 1])
+        assert labels_of(load(tmp_path, rows, label_names=("True", "False"))) == (("True", "False"), [0, 1, 0])
+        assert labels_of(load(tmp_path, rows, label_names=("no", "yes"))) == (("no", "yes"), [1, 0, 1])
+
     @pytest.mark.parametrize(
         ("values", "names", "ids"),
         [

@@ -51,9 +51,9 @@ def excluded_weights(model: "ModelProto", patterns: str) -> frozenset[str]:
         if not found:
             layers = [layer_name(weight) for _, weight in weight_nodes(model)]
             raise InvalidParameter(
-                f"nodes_to_exclude={pattern} is no layer of this model: it has {layers[0]} to {layers[-1]}"
+                f"{pattern}, named to stay in fp32, is no layer of this model: it has {layers[0]} to {layers[-1]}"
                 if layers
-                else f"nodes_to_exclude={pattern} is no layer of this model: it has none"
+                else f"{pattern}, named to stay in fp32, is no layer of this model: it has none"
             )
         excluded.update(*found)
     return frozenset(excluded)

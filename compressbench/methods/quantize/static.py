@@ -125,6 +125,8 @@ class StaticQuantization(Quantization):
 
         if self.smooth != OFF and not 0.0 < self.smooth < 1.0:
             raise InvalidParameter(f"smooth={self.smooth} is not between 0 and 1: use 0.5, or off")
+        if self.keep_fp32 != AUTO and self.keep_fp32.casefold() == AUTO:
+            raise InvalidParameter(f"keep_fp32={self.keep_fp32} is no layer: use keep_fp32={AUTO}")
         self._check_split()
         _ = self.largest_drop
 
