@@ -134,7 +134,7 @@ def test_what_has_no_classifier_or_other_layers_is_refused(
         BadInput, match=r"takes a fine-tuned classifier and .* is none: write finetune\+prune-sparsegpt"
     ):
         PruneSparsegpt().compress(as_artifact(tiny_encoder), tiny_context)
-    config = DistilBertConfig(vocab_size=20, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    config = DistilBertConfig(vocab_size=40, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
     other = DistilBertForSequenceClassification(config)
     save_classifier(other, tokenizer_from=tiny_encoder, to=tmp_path / "other")
     (method,) = parse_chain("prune-sparsegpt")
