@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressbench.errors import UnknownName
+from compressbench.reporting.cells import places_of
 
 SOURCES = ("seed", "paper")
 
@@ -157,13 +158,14 @@ def measured_values(figure: ReferenceFigure, comparison: dict[str, Any]) -> list
     """What this run measured for the same quantity, one value per row that answers to it; never a difference.
 
     A score counts only with the same task and metric; the average over another set of tasks is no like figure,
-    so averages have none. Latency and speedup are the first shape's in the first runtime.
+    so averages have none. Latency and speedup are those at the first of `places_of`.
     """
+    place = next(iter(places_of(comparison["rows"])), ("", ""))
     rows = [row for row in comparison["rows"] if _methods_of(row["chain"]) == figure.method]
     if figure.quantity in ("score", "retention"):
         rows = [row for row in rows if row["task"] == figure.task]
     rows = [row for row in rows if figure.variant in row["chain"].split(":")] or rows
-    values = (_value_in(row, figure) for row in rows)
+    values = (_value_in(row, figure, place) for row in rows)
     return [value for value in values if value is not None]
 
 
@@ -172,8 +174,8 @@ def _methods_of(chain: str) -> str:
     return "+".join(part.split(":")[0] for part in chain.split("+"))
 
 
-def _value_in(row: dict[str, Any], figure: ReferenceFigure) -> float | None:
-    """The quantity in one row of comparison.json."""
+def _value_in(row: dict[str, Any], figure: ReferenceFigure, place: tuple[str, str]) -> float | None:
+    """The quantity in one row of comparison.json, at a runtime and shape where it has several."""
     plain = {
         "size": "size_bytes",
         "compressed_size": "compressed_bytes",
@@ -191,6 +193,7 @@ def _value_in(row: dict[str, Any], figure: ReferenceFigure) -> float | None:
         value = row["scores"].get(figure.metric)
     else:
         key = "median_ns" if figure.quantity == "latency" else "ratio"
-        shapes: dict[str, dict[str, float]] = next(iter(row[figure.quantity].values()), {})
-        value = next((taken[key] for taken in shapes.values()), None)
+        runtime, shape = place
+        taken = row[figure.quantity].get(runtime, {}).get(shape)
+        value = taken[key] if taken else None
     return value

@@ -87,6 +87,18 @@ def test_parameters_of_a_method_do_not_hide_it(compared: dict[str, Any]) -> None
     assert measured_values(figure, {"rows": [row]}) == [1_180_000_000]
 
 
+def test_latency_is_the_smallest_shapes_in_whatever_order_they_were_measured(compared: dict[str, Any]) -> None:
+    row = next(row for row in compared["rows"] if row["chain"] == "distill")
+    shapes = {"8x128": {"median_ns": 8_000_000, "ratio": 8.0}, "1x128": {"median_ns": 1_000_000, "ratio": 1.5}}
+    row = {**row, "latency": {"onnxruntime": shapes}, "speedup": {"onnxruntime": shapes}}
+    for quantity, value in (("latency", 1_000_000), ("speedup", 1.5)):
+        figure = next(each for each in FIGURES if each.quantity == quantity and each.method == "distill")
+        assert measured_values(figure, {"rows": [row]}) == [value]
+    (table,) = reference_tables({"rows": [row], "summary": []}, ["seed"])
+    told = {(cells[0], cells[2]): cells[5] for cells in table.rows}
+    assert told["TinyBERT", "Speedup"] == "1.50x at 1x128"
+
+
 def test_the_studys_variant_is_the_like_where_it_was_run(compared: dict[str, Any]) -> None:
     row = next(row for row in compared["rows"] if row["chain"] == "quant-qdq")
     signed = {**row, "chain": "quant-qdq:activation_type=int8:reduce_range=false", "size_bytes": 1}
