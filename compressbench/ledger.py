@@ -16,13 +16,15 @@ class Ledger:
         self.records: list[Record] = contents.records if contents else []
         self.warnings: list[str] = contents.warnings if contents else []
         """One sentence for each line of the file that could not be used."""
+        self._session = max((each.session for each in self.records if isinstance(each, SessionRecord)), default=0)
 
     def add(self, record: Record) -> None:
         """Append one record; if there is a file it is on disk when this returns."""
         if self._log:
-            sessions = [each.session for each in self.records if isinstance(each, SessionRecord)]
-            self._log.append(record, session=sessions[-1] if sessions else 0)
+            self._log.append(record, session=self._session)
         self.records.append(record)
+        if isinstance(record, SessionRecord):
+            self._session = record.session
 
     def add_cell(self, record: CellRecord) -> None:
         """Append a cell's record, unless an equal one stands."""
