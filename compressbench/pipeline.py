@@ -7,7 +7,7 @@ was interrupted goes on, and a finished one measures latency anew and nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ class Cells:
         except Exception as error:  # noqa: BLE001 - one cell's failure must not take the others with it
             reason = str(error) if isinstance(error, CompressbenchError) else f"{type(error).__name__}: {error}"
             self.workshop.progress.say(f"failed: {line.typed} on {data.task.name}: {reason}")
-            self._add_cell(line.typed, line.canonical, data, seed, None, None, error=reason)
+            self._add_cell(line.typed, line.canonical, data, seed, None, None, line=line, error=reason)
             return
         self._add_cell(line.typed, line.canonical, data, seed, artifact, measured, line=line)
 
@@ -217,7 +217,7 @@ class Cells:
             method=typed,
             chain=canonical,
             seed=seed,
-            parameters=chain_parameters(line, self.workshop.lineage(artifact)) if artifact else {},
+            parameters=chain_parameters(line, self.workshop.lineage(artifact)) if artifact else asked_parameters(line),
             artifact_key=made.key if made else "",
             artifact_path=str(artifact.path) if artifact else "",
             format=made.format if made else "",
@@ -252,13 +252,21 @@ def curve_records(artifact: Artifact, *, dev_fingerprint: str) -> list[CurveReco
 
 def chain_parameters(line: MethodLine | None, lineage: Iterable[Artifact]) -> Mapping[str, Any]:
     """Resolved parameters, from the manifests of what was made: of a single method as they are, of a chain by name."""
-    made = _links(line, lineage)
+    return _by_link(line, [(each.method, each.parameters) for each in _links(line, lineage)])
+
+
+def asked_parameters(line: MethodLine | None) -> Mapping[str, Any]:
+    """Parameters of a cell that failed, in the same form, ``auto`` where they were not resolved."""
+    return _by_link(line, [(method.name, asdict(method)) for method in line.chain]) if line else {}  # type: ignore[call-overload]
+
+
+def _by_link(line: MethodLine | None, links: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
     if line is None or len(line.chain) == 1:
-        return dict(made[0].parameters)
+        return dict(links[0][1])
     named: dict[str, Any] = {}
-    for each in made:
-        again = sum(name.split(" ")[0] == each.method for name in named)
-        named[f"{each.method} ({again + 1})" if again else each.method] = dict(each.parameters)
+    for method, parameters in links:
+        again = sum(name.split(" ")[0] == method for name in named)
+        named[f"{method} ({again + 1})" if again else method] = dict(parameters)
     return named
 
 

@@ -18,6 +18,7 @@ from compressbench.plan_parts import (
     MethodLine,
     check_chain,
     check_concurrency,
+    check_layer_names,
     check_rows,
     check_seeds,
     check_thread_counts,
@@ -113,6 +114,7 @@ def resolve(options: Options) -> Plan:
         teacher = teachers[each.task.name]
         for line in lines:
             check_chain(line.chain, teacher.geometry, teacher=teacher, offline=options.offline)
+            check_layer_names(line.chain, teacher)
             check_rows(line.chain, each)
     return Plan(
         suite=data[0].task.suite,

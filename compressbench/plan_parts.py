@@ -145,6 +145,24 @@ def check_chain(chain: Chain, source: Geometry, *, teacher: TeacherSource | None
             method.check_against(teacher.path)
 
 
+def check_layer_names(chain: Chain, teacher: TeacherSource) -> None:
+    """Refuse a chain that names layers which the model it comes to will not have.
+
+    Raises:
+        InvalidParameter: If one does; the message names the method.
+    """
+    from compressbench.models.layer_names import check_layer_patterns, layer_names
+
+    source, folder = teacher.geometry, teacher.path
+    for method in chain:
+        try:
+            if method.named_layers:
+                check_layer_patterns(method.named_layers, layer_names(folder, layers=source.layers))
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{method.name}: {error}") from None
+        source, folder = method.check(source), None if method.makes_bert else folder
+
+
 def check_rows(chain: Chain, data: TaskData) -> None:
     """Refuse a chain whose methods need more training rows than the task has.
 

@@ -13,7 +13,7 @@ from compressbench.environment import describe_environment, fingerprint
 from compressbench.errors import BadInput
 from compressbench.ledger import Ledger
 from compressbench.measurement import DIGEST_PREFIX
-from compressbench.output import check_folder as check_writable
+from compressbench.output import check_folder
 from compressbench.records.log import LOG_NAME, RecordLog
 from compressbench.records.run_folder import ENVIRONMENT_NAME
 from compressbench.records.schema import SessionRecord
@@ -31,7 +31,7 @@ def check_place(folder: Path, *, prefix: str = "") -> None:
     Raises:
         BadInput: With what to do.
     """
-    check_writable(folder, option="--out")
+    check_folder(folder, option="--out")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / DIGEST_NAME).exists():
@@ -40,7 +40,7 @@ def check_place(folder: Path, *, prefix: str = "") -> None:
         raise BadInput(f"--out {folder} holds {_holder(folder)}")
 
 
-def check_folder(folder: Path, digest: str) -> None:
+def check_digest(folder: Path, digest: str) -> None:
     """Refuse, before any work, a folder that cannot be written or that holds the run of another digest.
 
     Raises:
@@ -92,7 +92,7 @@ class RunFolder:
         Raises:
             BadInput: If the folder cannot be written or is another's.
         """
-        check_folder(path, digest)
+        check_digest(path, digest)
         path.mkdir(parents=True, exist_ok=True)
         (path / DIGEST_NAME).write_text(digest + "\n")
         (path / "plan.toml").write_text(plan_text)

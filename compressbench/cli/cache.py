@@ -1,8 +1,10 @@
 """`compressbench cache`: what the artifact store holds."""
 
+import sys
+
 import click
 
-from compressbench.errors import StoreDamaged
+from compressbench.errors import BadInput, StoreDamaged
 from compressbench.units import format_mib
 
 
@@ -68,9 +70,18 @@ def clear_command(*, yes: bool) -> None:
         return
     told = f"{len(artifacts)} artifacts" + (f" and {len(unfinished)} unfinished ones" if unfinished else "")
     if not yes:
-        click.confirm(f"delete {told} under {store.root}?", abort=True)
+        _confirm(f"delete {told} under {store.root}?")
     for artifact in artifacts:
         store.remove(artifact)
     for path in unfinished:
         path.unlink(missing_ok=True)
     click.echo(f"{told} deleted")
+
+
+def _confirm(question: str) -> None:
+    try:
+        click.confirm(question, abort=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise BadInput("nobody answers here whether to delete: add --yes") from None

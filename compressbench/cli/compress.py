@@ -104,7 +104,7 @@ def _source_and_teacher(
     from compressbench.errors import BadInput, listed
     from compressbench.foreign_source import open_source
     from compressbench.models.geometry import Geometry
-    from compressbench.plan_parts import check_chain
+    from compressbench.plan_parts import check_chain, check_layer_names
     from compressbench.registry import method_named
     from compressbench.teacher import teacher_sources
 
@@ -122,6 +122,8 @@ def _source_and_teacher(
     given = teacher_sources(values["teacher"], tasks=[task], offline=offline)[task.name]
     start = Geometry(**source.manifest.geometry) if source else given.geometry
     check_chain(chain, start, teacher=given, offline=offline)
+    if source is None:
+        check_layer_names(chain, given)
     if source is None and chain[0].name == "finetune":
         source = workshop.source_model(given)
         return source, source, given

@@ -40,7 +40,7 @@ def measure_command(**values: Any) -> int:
     """
     from compressbench.cli.setting import open_setting
     from compressbench.measurement import DIGEST_PREFIX, Measurement
-    from compressbench.run_folder import check_folder, check_place
+    from compressbench.run_folder import check_digest, check_place
 
     lock_timeout = lock_timeout_s(values)
     out: Path | None = values["out"]
@@ -62,7 +62,7 @@ def measure_command(**values: Any) -> int:
         tokenizer=values["tokenizer"],
     )
     if out:
-        check_folder(out, measurement.digest)
+        check_digest(out, measurement.digest)
     _measure(measurement, setting.progress, out=out, lock_timeout_s=lock_timeout)
     return 0
 

@@ -37,7 +37,7 @@ def run_command(**values: Any) -> int:
     """
     from compressbench.plan import resolve
     from compressbench.progress import choose_progress
-    from compressbench.run_folder import check_folder
+    from compressbench.run_folder import check_digest
 
     lock_timeout = lock_timeout_s(values)
     if values["out"] and values["name"]:
@@ -45,7 +45,7 @@ def run_command(**values: Any) -> int:
     options = _options(values)
     plan = resolve(options)
     out = values["out"] or Path("reports") / (values["name"] or plan.default_name)
-    check_folder(out, plan.digest)
+    check_digest(out, plan.digest)
     from compressbench.cli.screen import show_outcome, show_plan
 
     show_plan(plan, out)

@@ -87,6 +87,8 @@ class Method(ABC):
     """What a parameter left at ``auto`` becomes, where the task does not say."""
     reads_rows: ClassVar[bool] = True
     """Whether the task's training rows change the output. False: one artifact serves every task."""
+    makes_bert: ClassVar[bool] = False
+    """Whether its layers are called as BERT's, whatever family the source is of."""
     starts_from: ClassVar[Literal["source", "pretrained"]] = "source"
     """What an ingredient is made from: the source of the method that needs it, or the teacher before fine-tuning."""
 
@@ -118,6 +120,11 @@ class Method(ABC):
         Raises:
             BadInput: If there is one.
         """
+
+    @property
+    def named_layers(self) -> str:
+        """Layers of its source that parameters name, joined by ``;``; a run refuses those that there will not be."""
+        return ""
 
     def check_rows(self, count: int) -> None:  # noqa: B027 - most methods take what rows there are
         """Refuse a task that has too few training rows for the parameters, before any work.

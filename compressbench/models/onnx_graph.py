@@ -39,8 +39,8 @@ def read_model(path: Path) -> "ModelProto":
             raise BadInput(f"{path} is no ONNX model: it holds no graph")
         _check_external(model, path)
         onnx.load_external_data_for_model(model, str(path.parent))
-    except FileNotFoundError as error:
-        raise BadInput(f"{error.filename or path} does not exist: {path} cannot be read without it") from None
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist: give the ONNX file, or the folder that holds it") from None
     except (DecodeError, ValidationError, ValueError, OSError) as error:
         raise BadInput(f"{path} is no readable ONNX model ({type(error).__name__}): export it anew") from None
     return model

@@ -155,6 +155,11 @@ def _one_class(answers: Answers) -> list[OneClassPredicted]:
     return [OneClassPredicted(label=answers.labels[label], predicted_share=float(predicted), reference_share=true)]
 
 
+def _is_node(name: str) -> bool:
+    """Products of two computed sides have no weight, and go by the names of their nodes."""
+    return "." not in name and ("MatMul" in name or "Gemm" in name)
+
+
 def _int8_part(cell: CellRecord, index: RunIndex, warnings: list[RowWarning | str]) -> Row | None:
     """INT8 shares by runtime and shape; null for models that are not quantized."""
     if cell.error:
@@ -167,8 +172,7 @@ def _int8_part(cell: CellRecord, index: RunIndex, warnings: list[RowWarning | st
             "leftover_qdq_pairs": record.leftover_qdq_pairs,
         }
         if record.constant_gemm_share < 1:
-            # Products of two computed sides have no weight, and go by the names of their nodes.
-            left = tuple(name for name, share in record.layers.items() if share == 0 and "." in name)
+            left = tuple(name for name, share in record.layers.items() if share == 0 and not _is_node(name))
             warnings.append(
                 ComputesInFp32(
                     runtime=record.runtime, shape=record.shape, share=record.constant_gemm_share, layers=left

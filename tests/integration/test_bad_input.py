@@ -149,6 +149,14 @@ CASES = {
     "averaged percentile": (
         ["--methods", "quant-qdq:moving_average=true:calibrate_method=entropy", *GLUE], "use calibrate_method=minmax"
     ),
+    "no such layer": (
+        ["--methods", "quant-qdq:calibration_rows=2:keep_fp32=*.1.output.dense;pooler.dense", *GLUE],
+        "quant-qdq: pooler.dense, named to stay in fp32, is no layer of this model: it has bert.embeddings",
+    ),
+    "no such layer of the student": (
+        ["--methods", "distill:student=1x16x2x32+quant-dynamic:nodes_to_exclude=*.layer.1.*", *GLUE],
+        "quant-dynamic: *.layer.1.*, named to stay in fp32, is no layer",
+    ),
     "bare drop": (["--methods", "quant-qdq:keep_fp32=auto:max_drop=0.5", *GLUE], "max_drop"),
     "averaging constant": (["--methods", "quant-qdq:averaging_constant=0", *GLUE], "averaging_constant=0 is not above"),
     "empty methods": (["--methods", ""], "--methods names no method"),
@@ -191,7 +199,8 @@ def test_run_refuses(name: str, place: Path) -> None:
     assert not (place / "home").exists()
 
 
-AUGMENT = ["--task", "CoLA", "--data-dir", "glue", "--mlm", "mlm", "--to", "new.tsv"]
+GLUE_TASK = ["--task", "CoLA", "--data-dir", "glue"]
+AUGMENT = [*GLUE_TASK, "--mlm", "mlm", "--to", "new.tsv"]
 AUGMENT_CASES = {
     "no task": (["--to", "new.tsv"], "--task is missing"),
     "candidates": ([*AUGMENT, "--candidates", "0"], "candidates=0 (K) is not a whole number from 1 to 1000"),
@@ -317,6 +326,10 @@ def test_augment_names_the_line_of_a_vector_of_another_dimension(place: Path) ->
         (["predict", "absent.onnx", "--task", "CoLA", "--to", "/proc/x.tsv"], "--to /proc/x.tsv cannot be written (No"),
         (["predict", "absent.onnx", "--task", "CoLA", "--to", "file/x.tsv"], "--to file/x.tsv: there is no folder"),
         (["gate", "--live", "absent", "absent", "--task", "CoLA", "--to", "/proc/x"], "--to /proc/x cannot be written"),
+        (
+            ["compress", "quant-dynamic", "--source", "absent.onnx", *GLUE_TASK, "--to", "new"],
+            "absent.onnx does not exist: give the ONNX file, or the folder that holds it",
+        ),
         (["report", "absent", "--to", "file"], "--to file: file is a file, not a folder"),
     ],
 )

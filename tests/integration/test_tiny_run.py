@@ -225,6 +225,7 @@ def test_a_failed_cell_is_reported_and_the_rest_too(arguments: list[str]) -> Non
     assert rows["quant-dynamic"]["size_bytes"] > 0
     failed = rows[diverging]
     assert failed["size_bytes"] is None
+    assert failed["parameters"]["learning_rate"] == 1e30  # as asked for
     assert "loss is nan" in failed["warnings"][0]
 
 

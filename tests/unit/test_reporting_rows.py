@@ -348,12 +348,16 @@ class TestWarnings:
         record = Int8Record(
             measured_key=measured_key("CoLA", "quant-qdq", 1), runtime="onnxruntime", shape="1x128", gemm_share=share,
             constant_gemm_share=share, leftover_qdq_pairs=48,
+            layers={"pooler.dense": 1.0, "classifier": 0.0, "layer.0.output.dense": 0.0, "MatMul_24": 0.0},
         )  # fmt: skip
         row = rows_of([*fake_run(("CoLA",), ("baseline", "quant-qdq")), record])["CoLA", "quant-qdq", 1]
         assert row["int8"]["onnxruntime"]["1x128"] == {
             "gemm_share": share, "constant_gemm_share": share, "leftover_qdq_pairs": 48,
         }  # fmt: skip
         assert row["warnings"][0].startswith(f"{words} the multiply-adds with constant weights run in INT8")
+        assert ("classifier, layer.0.output.dense" in row["warnings"][0]) == (share > 0)
+        assert "pooler" not in row["warnings"][0]
+        assert "MatMul" not in row["warnings"][0]
 
     def test_int8_shares_are_the_graphs(self) -> None:
         records = [

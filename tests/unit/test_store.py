@@ -1,5 +1,6 @@
 """Content keys and the artifact store."""
 
+import io
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -157,12 +158,18 @@ def test_a_folder_that_is_no_artifact_is_said(tmp_path: Path, text: str | None, 
         open_artifact(tmp_path)
 
 
-def test_clearing_the_cache_takes_what_interrupted_runs_left_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clearing_the_cache_takes_what_interrupted_runs_left_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = open_store()
     store.make(RECIPE.key, write_model)
     unfinished = store.checkpoint_path("other")
     unfinished.parent.mkdir()
     unfinished.write_bytes(b"weights")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["cache", "clear"]) == 2
+    assert "add --yes" in capsys.readouterr().err
+    assert len(store.all()) == 1
     assert main(["cache", "clear", "--yes"]) == 0
     assert "1 artifacts and 1 unfinished ones deleted" in capsys.readouterr().out
     assert (store.all(), store.unfinished()) == ([], [])

@@ -52,6 +52,7 @@ class Distill(Method):
     produces: ClassVar[Format] = "torch"
     reference: ClassVar[str] = "https://arxiv.org/abs/1909.10351"
     draws: ClassVar[bool] = True
+    makes_bert: ClassVar[bool] = True
     auto: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "intermediate_epochs": 20,

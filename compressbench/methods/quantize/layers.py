@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from compressbench.errors import InvalidParameter
+from compressbench.models.layer_names import no_such_layer
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -49,12 +49,7 @@ def excluded_weights(model: "ModelProto", patterns: str) -> frozenset[str]:
     for pattern in filter(None, patterns.split(";")):
         found = [weights for name, weights in named.items() if fnmatchcase(name, pattern)]
         if not found:
-            layers = [layer_name(weight) for _, weight in weight_nodes(model)]
-            raise InvalidParameter(
-                f"{pattern}, named to stay in fp32, is no layer of this model: it has {layers[0]} to {layers[-1]}"
-                if layers
-                else f"{pattern}, named to stay in fp32, is no layer of this model: it has none"
-            )
+            raise no_such_layer(pattern, tuple(layer_name(weight) for _, weight in weight_nodes(model)))
         excluded.update(*found)
     return frozenset(excluded)
 

@@ -50,6 +50,11 @@ class Quantization(Method):
     def __post_init__(self) -> None:
         resolve_target(self.target)
 
+    @property
+    def named_layers(self) -> str:
+        """See `Method.named_layers`: what stays fp32."""
+        return self.nodes_to_exclude
+
     def check(self, source: Geometry) -> Geometry:
         """See `Method.check`; a target whose numbers this machine cannot reproduce is refused too."""
         check_target(self.target)
@@ -71,6 +76,11 @@ class StaticQuantization(Quantization):
     draws: ClassVar[bool] = True
     quantizes_outputs: ClassVar[bool]
     """Whether a Linear layer's output has a range of its own."""
+
+    @property
+    def named_layers(self) -> str:
+        """See `Quantization.named_layers`."""
+        return ";".join(name for name in (self.nodes_to_exclude, self.keep_fp32) if name not in ("", AUTO))
 
     @property
     def quantizes_attention(self) -> bool:
@@ -200,8 +210,7 @@ class StaticQuantization(Quantization):
 
         method = self
         if self.keep_fp32 not in ("", AUTO):
-            named = ";".join(filter(None, (self.nodes_to_exclude, self.keep_fp32)))
-            method = replace(self, nodes_to_exclude=named)
+            method = replace(self, nodes_to_exclude=self.named_layers)
         said = quantize_folder(method, source, context)
         budget = {"calibration_rows": self.calibration_rows}
         if said.kept is not None:
