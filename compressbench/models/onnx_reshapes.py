@@ -1,7 +1,7 @@
 """Reshapes that say what they keep: a 0 for each dimension that is copied, instead of one computed from the input.
 
-PyTorch's exporter computes a view's batch and length by Shape and Concat. ONNX Runtime loses track of shapes there, and
-its fusions ask for them: with constant shapes it fuses Add and LayerNormalization into SkipLayerNormalization.
+PyTorch's exporter computes a view's batch and length by Shape and Concat, some steps more in each layer, and ONNX
+Runtime loses track of shapes there.
 """
 
 from collections.abc import Mapping
