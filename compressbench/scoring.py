@@ -19,7 +19,7 @@ from compressbench.stats import (
     wilson_interval,
 )
 from compressbench.tasks.scores import compute_scores, task_scores
-from compressbench.tasks.task import Task, majority_share
+from compressbench.tasks.task import Task
 
 BOOTSTRAP_SEED = 0
 
@@ -103,15 +103,24 @@ def chance_score(metric: str, answers: Answers) -> float:
 
     Correlations (Matthews', Pearson's, Spearman's) with a constant count as 0.
     """
+    if metric not in ("accuracy", "f1"):
+        return 0.0
+    share = float((answers.references == best_constant(metric, answers)).mean())
     if metric == "accuracy":
-        return majority_share(answers.references)
-    if metric == "f1" and len(answers.labels) > 2:
-        share = majority_share(answers.references)
-        return 2 * share / (1 + share) / len(np.unique(answers.references))
-    if metric == "f1":
-        share = float((answers.references == 1).mean())
-        return 2 * share / (1 + share)
-    return 0.0
+        return share
+    f1 = 2 * share / (1 + share)
+    return f1 if len(answers.labels) == 2 else f1 / len(np.unique(answers.references))
+
+
+def best_constant(metric: str, answers: Answers) -> float:
+    """The answer that scores best where every row is given the same: the most frequent one.
+
+    F1 of two classes is class 1's: always saying the other scores 0, however frequent it is.
+    """
+    if metric == "f1" and len(answers.labels) == 2:
+        return 1
+    values, counts = np.unique(answers.references, return_counts=True)
+    return float(values[counts.argmax()])
 
 
 def primary_score(metric: str, answers: Answers) -> float:
@@ -153,12 +162,7 @@ def retention_interval(metric: str, baseline: Answers, candidate: Answers) -> tu
     weighted = weighted_metric(metric, class_count=len(baseline.labels))
     if weighted is None:
         return None
-    if metric == "f1" and len(baseline.labels) == 2:
-        best = 1  # F1 is class 1's: always saying the other scores 0, however frequent it is
-    else:
-        values, counts = np.unique(baseline.references, return_counts=True)
-        best = values[counts.argmax()]
-    constant = np.full_like(baseline.predictions, best)
+    constant = np.full_like(baseline.predictions, best_constant(metric, baseline))
     return retained_interval(
         weighted,
         baseline.predictions,

@@ -29,7 +29,7 @@ class Finetune(FittedMethod):
         Raises:
             BadInput: If the source is a classifier of other labels than the task's.
         """
-        from compressbench.methods.iterative_pruning import zero_share
+        from compressbench.methods.iterative_pruning import lost_zeros, zero_share
         from compressbench.models.loading import (
             check_teacher,
             inspect_model,
@@ -46,8 +46,5 @@ class Finetune(FittedMethod):
             model = new_classifier(source.path, context.task, seed=context.seed)
         zeros = zero_share(model)
         budget = self.fit(model, source, context, stage_name=f"fine-tune {context.task.name}")
-        if zero_share(model) < zeros / 2:
-            lost = f"{zeros:.0%} of the Linear weights were zero and have values again: prune after fine-tuning"
-            warnings = (*warnings, lost)
         save_classifier(model, tokenizer_from=source.path, to=context.to)
-        return Compressed(geometry=info.geometry, budget=budget, warnings=warnings)
+        return Compressed(geometry=info.geometry, budget=budget, warnings=(*warnings, *lost_zeros(zeros, model)))

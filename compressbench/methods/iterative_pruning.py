@@ -235,6 +235,18 @@ def zero_share(model: nn.Module) -> float:
     return sum(int((each == 0).sum()) for each in weights) / sum(each.numel() for each in weights)
 
 
+def lost_zeros(before: float, model: nn.Module) -> tuple[str, ...]:
+    """A warning where training gave values to most of the zeros that a model came with.
+
+    Args:
+        before: The model's `zero_share` before.
+        model: It, trained.
+    """
+    if zero_share(model) >= before / 2:
+        return ()
+    return (f"{before:.0%} of the Linear weights were zero and have values again: prune them afterwards",)
+
+
 def linear_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weight of every Linear layer by name (attention, FFN, pooler, classifier), shared ones once."""
     found: dict[str, Tensor] = {}

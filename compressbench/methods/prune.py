@@ -144,10 +144,10 @@ class Prune(FittedMethod):
         if self.structured:
             from compressbench.methods.structured_pruning import prune_structure
 
-            budget = prune_structure(self, source, context, teacher=teacher)
+            budget, said = prune_structure(self, source, context, teacher=teacher)
         else:
-            budget, emptied = self._prune_weights(source, context, teacher=teacher)
-            warnings = (*warnings, *emptied)
+            budget, said = self._prune_weights(source, context, teacher=teacher)
+        warnings = (*warnings, *said)
         if self.makes != "torch":
             warnings = (*warnings, ONNX_ALONE)
         return Compressed(geometry=self.check(info.geometry), budget=budget, warnings=warnings)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from compressbench.artifacts.artifact import Artifact
 from compressbench.methods.checkpoint import Checkpoint
 from compressbench.methods.fitted import sampled_rows
+from compressbench.methods.iterative_pruning import lost_zeros, zero_share
 from compressbench.methods.matmul_precision import fast_matmul
 from compressbench.methods.method import Context
 from compressbench.methods.targets import targets_of
@@ -35,8 +36,10 @@ FEWEST_ROWS = 32
 BATCH_SIZE = 32
 
 
-def prune_structure(method: Prune, source: Artifact, context: Context, *, teacher: Artifact | None) -> dict[str, int]:
-    """Take out what `method` asks for, fine-tune, and write the folder; returns the budget that training had.
+def prune_structure(
+    method: Prune, source: Artifact, context: Context, *, teacher: Artifact | None
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Take out what `method` asks for, fine-tune, and write the folder; returns training's budget and warnings.
 
     Args:
         method: The parameters.
@@ -52,6 +55,7 @@ def prune_structure(method: Prune, source: Artifact, context: Context, *, teache
     torch.set_num_threads(context.threads)
     model = load_classifier(source.path)
     before = geometry_of(model.config)
+    zeros = zero_share(model)
     take_out(
         model, _importance(method, model, source, context, teacher=teacher), before, slimmed(before, method.removal)
     )
@@ -61,7 +65,7 @@ def prune_structure(method: Prune, source: Artifact, context: Context, *, teache
         save_classifier(model, tokenizer_from=source.path, to=context.to)
     else:
         export_model(model, tokenizer_from=source.path, to=context.to, progress=context.progress)
-    return budget
+    return budget, lost_zeros(zeros, model)
 
 
 def take_out(model: PreTrainedModel, importance: Importance, before: Geometry, after: Geometry) -> None:

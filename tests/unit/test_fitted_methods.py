@@ -82,8 +82,13 @@ def test_a_classifier_goes_on_from_where_it_is(fine_tuned: FineTuned, tiny_conte
     assert accuracy(tiny_context.to, tiny_rows) > 0.95
 
 
-def test_fine_tuning_a_pruned_model_says_that_its_zeros_are_lost(
-    fine_tuned: FineTuned, as_artifact: Callable[..., Artifact], tiny_context: Context, tmp_path: Path
+@pytest.mark.parametrize("method", [Finetune(**FAST, train_rows="all"), Prune(**FAST, structured="ffn-0.5")])
+def test_training_a_pruned_model_without_masks_says_that_its_zeros_are_lost(
+    method: FittedMethod,
+    fine_tuned: FineTuned,
+    as_artifact: Callable[..., Artifact],
+    tiny_context: Context,
+    tmp_path: Path,
 ):
     artifact, made = fine_tuned
     assert made.warnings == ()
@@ -95,9 +100,9 @@ def test_fine_tuning_a_pruned_model_says_that_its_zeros_are_lost(
         if values.ndim == 2 and "embeddings" not in name
     }
     save_file(tensors | half, tmp_path / "pruned/model.safetensors", metadata={"format": "pt"})
-    made = Finetune(**FAST, train_rows="all").compress(as_artifact(tmp_path / "pruned"), tiny_context)
+    made = method.compress(as_artifact(tmp_path / "pruned"), tiny_context)
     (warning,) = made.warnings
-    assert warning == "50% of the Linear weights were zero and have values again: prune after fine-tuning"
+    assert warning == "50% of the Linear weights were zero and have values again: prune them afterwards"
 
 
 def test_a_classifier_of_other_labels_is_refused(fine_tuned: FineTuned, tiny_context: Context):

@@ -96,9 +96,10 @@ def _static_model(
     if method.smooth != OFF or method.bias_correction:
         rows = draw_rows(context.train, count=method.calibration_rows, seed=context.seed)
         calibration = _encoded(rows, context, onnx_path=onnx_path)
+    if method.smooth != OFF or method.split_outliers != OFF:
+        linear_as_matmul(model)
     if method.smooth != OFF:
         assert calibration is not None  # just drawn
-        linear_as_matmul(model)
         smooth_graph(model, calibration, strength=method.smooth, **where)
         tensors = activations(model, outputs=method.quantizes_outputs, attention=method.quantizes_attention)
         rule = method.ranges.rule
@@ -107,7 +108,6 @@ def _static_model(
         measured = ranges_of(method, source, context, onnx_path=onnx_path)
     ranges = measured.ranges
     if method.split_outliers != OFF:
-        linear_as_matmul(model)
         ranges = split_graph(model, ranges, measured.channels, share=float(method.split_outliers))
     table = saturation_table(model, ranges)
     choosing = None
