@@ -31,8 +31,9 @@ def open_model(source: str, *, task: Task, workshop: Workshop, offline: bool) ->
     folder = Path(source)
     if (folder / MANIFEST_NAME).exists():
         artifact = open_artifact(folder)
-        if artifact.manifest.labels and list(artifact.manifest.labels) != list(task.labels):
-            raise BadInput(f"{source} was made for {artifact.manifest.task}, whose labels are not those of {task.name}")
+        made = artifact.manifest
+        if made.task and list(made.labels) != list(task.labels):
+            raise BadInput(f"{source} was made for {made.task}, whose labels are not those of {task.name}")
         return artifact
     teacher = fitting_teacher(inspect_teacher(source, offline=offline), task)
     if teacher.kind != "fine-tuned":

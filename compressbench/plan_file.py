@@ -12,6 +12,7 @@ from compressbench.harness.shapes import AnyShape
 from compressbench.methods.chain import split_methods
 from compressbench.options import Options, OwnFiles
 from compressbench.plan import Plan
+from compressbench.records.run_folder import is_recipe
 from compressbench.units import parse_percent
 
 LISTS = ("methods", "tasks", "seeds", "shapes", "runtimes")
@@ -87,7 +88,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """The resolved plan as TOML values; `read_plan_file` and `resolve` lead back to an equal digest."""
     options = plan.options
     document: dict[str, Any] = {
-        "methods": split_methods(options.methods),
+        "methods": _methods(plan),
         "seeds": list(plan.seeds),
         "device": plan.device,
     }
@@ -100,7 +101,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     )
     document |= rows_values(options, suite=plan.suite, tasks=[each.task.name for each in plan.data])
     if options.teacher is not None:
-        document["teacher"] = options.teacher
+        document["teacher"] = absolute_teacher(options.teacher)
     if options.parameters:
         document["parameters"] = {name: dict(values) for name, values in options.parameters.items()}
     if plan.allow_weak_teacher:
@@ -148,6 +149,22 @@ def plan_text(plan: Plan) -> str:
     """The resolved plan as a file."""
     header = "# The resolved plan: `compressbench run --plan` on this file repeats the run.\n"
     return header + tomli_w.dumps(plan_document(plan))
+
+
+def _methods(plan: Plan) -> list[str]:
+    """The entries of ``--methods`` as typed, each row's once."""
+    typed = {line.typed for line in plan.lines}
+    given = dict.fromkeys(split_methods(plan.options.methods))
+    return [each for each in given if each in typed or is_recipe(each)]
+
+
+def absolute_teacher(text: str) -> str:
+    """``NAME``, ``DIR`` or ``TASK=DIR,...`` with the folders in it absolute, for whoever repeats the run elsewhere."""
+    parts = [part.rpartition("=") for part in text.split(",")]
+    return ",".join(
+        f"{task}{sign}{Path(name).expanduser().absolute() if Path(name).expanduser().is_dir() else name}"
+        for task, sign, name in parts
+    )
 
 
 def _absolute(value: Any) -> Any:

@@ -15,7 +15,7 @@ from compressbench.ledger import Ledger
 from compressbench.measurement import DIGEST_PREFIX
 from compressbench.output import check_folder
 from compressbench.records.log import LOG_NAME, RecordLog
-from compressbench.records.run_folder import ENVIRONMENT_NAME
+from compressbench.records.run_folder import ENVIRONMENT_NAME, PLAN_NAME
 from compressbench.records.schema import SessionRecord
 
 DIGEST_NAME = "plan.digest"
@@ -95,7 +95,7 @@ class RunFolder:
         check_digest(path, digest)
         path.mkdir(parents=True, exist_ok=True)
         (path / DIGEST_NAME).write_text(digest + "\n")
-        (path / "plan.toml").write_text(plan_text)
+        (path / PLAN_NAME).write_text(plan_text)
         machine = describe_environment(threads=threads[0])
         (path / ENVIRONMENT_NAME).write_text(json.dumps(machine, indent=2) + "\n")
         ledger = Ledger(RecordLog(path / LOG_NAME))

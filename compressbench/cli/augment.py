@@ -25,7 +25,9 @@ from compressbench.cli.options import PATH, data_options
 @click.option("--seeds", help="The seed; default 1.")
 @click.option("--threads", type=int, help="Threads; default: all cores there are.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the masked LM runs; default auto.")
-@click.option("--to", type=PATH, required=True, help="New TSV, in the layout of the task's own train.tsv.")
+@click.option(
+    "--to", type=PATH, required=True, help="New TSV: texts and labels in the columns of the task's train.tsv."
+)
 def augment_command(**values: Any) -> int:
     """Write a task's training rows with copies in which words are replaced.
 

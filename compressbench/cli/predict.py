@@ -36,7 +36,8 @@ def predict_command(**values: Any) -> int:
     check_new_file(target)
     setting = open_setting(values, models=[values["artifact"]])
     task = setting.data.task
-    split, rows = _rows(setting.data, values["split"])
+    split = values["split"] or ("test" if "test" in setting.data.splits else task.dev_splits[0])
+    rows = setting.data.rows(split)
     model = open_measurable(
         values["artifact"],
         task=task,
@@ -48,19 +49,6 @@ def predict_command(**values: Any) -> int:
     forward = open_model(model.onnx_path, threads=setting.workshop.threads)
     encoded = encode_rows(rows, tokenizer_path=model.tokenizer_path, max_length=task.max_length)
     logits = predict(forward, encoded, progress=setting.progress, name=f"predict {task.name} {split}")
-    write_submission(task, logits, target)
+    write_submission(task, logits, target, split=split)
     click.echo(f"{target}: {len(rows)} predictions for {task.name}, split {split}")
     return 0
-
-
-def _rows(data: Any, split: str | None) -> tuple[str, Any]:
-    """The rows asked for; by default test's where there are any."""
-    from compressbench.errors import BadInput
-
-    if split is not None:
-        return split, data.rows(split)
-    try:
-        return "test", data.rows("test")
-    except BadInput:
-        first = data.task.dev_splits[0]
-        return first, data.rows(first)

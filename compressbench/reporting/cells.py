@@ -8,15 +8,20 @@ from compressbench.records.run_index import BASELINE
 from compressbench.units import format_percent, format_points, format_ratio
 
 NONE = "–"
-BASELINE_LABEL = "baseline (fp32)"
+BASELINE_LABEL, INT8_BASELINE_LABEL = "baseline (fp32)", "baseline (int8)"
 SAME_GRAPH = "same graph"
 NOT_APPLICABLE = "n/a"
 
 
 def row_label(row: dict[str, Any], *, with_seed: bool = False) -> str:
     """How a row is called on screen: as the user typed it."""
-    name = BASELINE_LABEL if row["chain"] == BASELINE else row["method"]
+    name = baseline_label([row]) if row["chain"] == BASELINE else row["method"]
     return f"{name} (seed {row['seed']})" if with_seed else name
+
+
+def baseline_label(rows: Sequence[dict[str, Any]]) -> str:
+    """What the baseline of these rows is called: `measure` takes any model for one, a quantized one too."""
+    return INT8_BASELINE_LABEL if any(row["chain"] == BASELINE and row.get("int8") for row in rows) else BASELINE_LABEL
 
 
 def places_of(rows: Sequence[dict[str, Any]], key: str = "latency") -> list[tuple[str, str]]:

@@ -10,10 +10,10 @@ from compressbench.records.run_folder import RunRecords
 from compressbench.records.run_index import RunIndex, index_records
 from compressbench.records.schema import CellRecord
 from compressbench.reporting.cells import NONE, format_interval, format_p_value, row_label
-from compressbench.scoring import primary_score, score_difference, split_answers
+from compressbench.scoring import Answers, primary_score, score_difference, split_answers
 from compressbench.stats import holm, unpaired_ratio_interval
 from compressbench.table import Table, bullets, print_notes, print_table, table_markdown
-from compressbench.tasks.scores import metric_name
+from compressbench.tasks.scores import metric_name, score_name
 from compressbench.units import format_points, format_ratio
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def compare_runs(a: RunRecords, b: RunRecords, *, margin: float | None = None) -
         ``a`` and ``b`` (folder names), ``margin``, ``rows``, ``only_in_a`` and ``only_in_b`` (names of rows) and
         ``notes``. A row holds both primary scores, ``difference`` B - A with interval, p-value and Holm's over all
         rows, ``within_margin`` (see `within_margin`), ``size_ratio`` and ``latency_ratio`` A / B (above 1: B is the
-        smaller or faster).
+        smaller or faster), and ``further``: the same of the task's other scores, by name.
 
     Raises:
         BadInput: If the runs share no row, or a task's dev rows differ between them.
@@ -54,11 +54,12 @@ def compare_runs(a: RunRecords, b: RunRecords, *, margin: float | None = None) -
         row: dict[str, Any] = {"task": cell.task, "method": cell.method, "chain": cell.chain, "seed": cell.seed}
         row |= _scores(cell, other, index_a, index_b) | _sizes(cell, other, index_a, index_b)
         rows.append(row | {"latency_ratio": {} if obstacle else _latencies(cell, other, latencies)})
-    tested = [row["difference"] for row in rows if row["difference"]]
+    compared = [*rows, *(each for row in rows for each in row["further"].values())]
+    tested = [each["difference"] for each in compared if each["difference"]]
     for difference, adjusted in zip(tested, holm([each["p_value"] for each in tested]), strict=True):
         difference["p_value_holm"] = adjusted
-    for row in rows:
-        row["within_margin"] = None if margin is None else within_margin(row["difference"], margin=margin)
+    for each in compared:
+        each["within_margin"] = None if margin is None else within_margin(each["difference"], margin=margin)
     return {
         "margin": margin,
         "a": a.folder.name,
@@ -96,18 +97,10 @@ def comparison_tables(compared: dict[str, Any]) -> list[Table]:
     )
     for row in rows:
         head = [row_label(row, with_seed=many_seeds), row["task"]]
-        found = row["difference"]
-        scores.append(
-            [
-                *head,
-                metric_name(row["metric"]) if row["metric"] else NONE,
-                *(NONE if row[name] is None else format_points(row[name]) for name in ("score_a", "score_b")),
-                _points_interval(found),
-                format_p_value(found["p_value_holm"] if found else None),
-                *([] if compared["margin"] is None else [row["within_margin"] or NONE]),
-                NONE if row["size_ratio"] is None else format_ratio(row["size_ratio"]),
-            ]
-        )
+        size = NONE if row["size_ratio"] is None else format_ratio(row["size_ratio"])
+        scores.append([*head, *_score_cells(row, row["metric"], compared["margin"]), size])
+        for metric, further in row["further"].items():
+            scores.append([*head, *_score_cells(further, metric, compared["margin"]), ""])
         intervals = (row["latency_ratio"].get(runtime, {}).get(shape) for runtime, shape in places)
         latencies.append([*head, *map(format_interval, intervals)])
     columns = ["Model", "Task", "Metric", "A", "B", "B - A [95\u00a0%]", "p (Holm)"]
@@ -133,34 +126,47 @@ def run_comparison_markdown(compared: dict[str, Any]) -> str:
     return "\n\n".join([*map(table_markdown, comparison_tables(compared)), bullets(_notes(compared))]) + "\n"
 
 
+def _score_cells(found: dict[str, Any], metric: str | None, margin: float | None) -> list[str]:
+    difference = found["difference"]
+    return [
+        metric_name(metric) if metric else NONE,
+        *(NONE if found[name] is None else format_points(found[name]) for name in ("score_a", "score_b")),
+        _points_interval(difference),
+        format_p_value(difference["p_value_holm"] if difference else None),
+        *([] if margin is None else [found["within_margin"] or NONE]),
+    ]
+
+
 def _scores(cell: CellRecord, other: CellRecord, index_a: RunIndex, index_b: RunIndex) -> dict[str, Any]:
-    """Primary scores and their paired difference; nulls where a side has none."""
-    part: dict[str, Any] = dict.fromkeys(("metric", "score_a", "score_b", "difference"))
+    """Primary scores and their paired difference, nulls where a side has none; then the task's other scores."""
+    empty: dict[str, Any] = dict.fromkeys(("metric", "score_a", "score_b", "difference"))
     answers_a, answers_b = split_answers(cell, index_a), split_answers(other, index_b)
     if not answers_a or not answers_b:
-        return part
-    main_a, main_b = next(iter(answers_a.values())), next(iter(answers_b.values()))
-    metric = index_a.tasks[cell.task].metrics[0]
-    if main_a.undefined_rows or main_b.undefined_rows:
-        return part | {"metric": metric}
+        return {**empty, "further": {}}
+    task = index_a.tasks[cell.task]
+    if any(each.undefined_rows for each in (*answers_a.values(), *answers_b.values())):
+        return {**empty, "metric": task.metrics[0], "further": {}}
     try:
-        found = score_difference(metric, main_a, main_b)
+        found = {
+            score_name(metric, split, task.dev_splits): _paired(metric, answers_a[split], answers_b[split])
+            for split in task.dev_splits
+            for metric in task.metrics
+        }
     except BadInput:
         raise BadInput(
             f"the two runs have other dev rows of {cell.task}, so their scores cannot be compared: "
             "run both on the same data"
         ) from None
-    difference = found and {
-        "difference": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-    }
+    return {"metric": task.metrics[0], **found.pop(task.metrics[0]), "further": found}
+
+
+def _paired(metric: str, answers_a: Answers, answers_b: Answers) -> dict[str, Any]:
+    found = score_difference(metric, answers_a, answers_b)
     return {
-        "metric": metric,
-        "score_a": primary_score(metric, main_a),
-        "score_b": primary_score(metric, main_b),
-        "difference": difference,
+        "score_a": primary_score(metric, answers_a),
+        "score_b": primary_score(metric, answers_b),
+        "difference": found
+        and {"difference": found.difference, "low": found.low, "high": found.high, "p_value": found.p_value},
     }
 
 

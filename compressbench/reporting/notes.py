@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressbench.records.run_index import BASELINE
-from compressbench.reporting.cells import BASELINE_LABEL, NOT_APPLICABLE, SAME_GRAPH, format_interval
+from compressbench.reporting.cells import NOT_APPLICABLE, SAME_GRAPH, baseline_label, format_interval
 from compressbench.reporting.size_tables import OVER_ONNXRUNTIME, runs_here
 from compressbench.units import format_milliseconds
 
@@ -22,10 +22,9 @@ def notes_of(comparison: dict[str, Any]) -> list[str]:
             "beside no published figure. `--suite glue --data-dir DIR` runs GLUE."
         )
     notes.append(
-        f"{BASELINE_LABEL}: the fine-tuned teacher, BERT-Base unless another was given, in the same runtime at the "
-        "same shape (batch x tokens; task: dev rows one by one, as long as they are). "
-        "Speedup: median over rounds of the paired ratio of latencies, 95 % interval "
-        "in brackets."
+        f"{baseline_label(rows)}: the fine-tuned teacher, BERT-Base unless another was given, or the model that "
+        "`measure` took for it, in the same runtime at the same shape (batch x tokens; task: dev rows one by one, as "
+        "long as they are). Speedup: median over rounds of the paired ratio of latencies, 95 % interval in brackets."
     )
     runtimes = list(dict.fromkeys(runtime for row in rows for runtime in row["latency"]))
     if len(runtimes) > 1:

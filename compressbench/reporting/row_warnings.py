@@ -20,7 +20,7 @@ class OneClassPredicted:
         rows = "every row" if self.predicted_share == 1 else f"{format_percent(self.predicted_share)} of the rows"
         return (
             f"predicts {self.label!r} for {rows}, which {format_percent(self.reference_share)} of the dev rows are: "
-            "accuracy near that is a share, not a skill; read MCC beside it, train longer or with another learning rate"
+            "accuracy near that is a share, not a skill; train longer or with another learning rate"
         )
 
 

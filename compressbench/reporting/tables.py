@@ -6,9 +6,9 @@ from typing import Any
 
 from compressbench.records.run_index import BASELINE
 from compressbench.reporting.cells import (
-    BASELINE_LABEL,
     NONE,
     SAME_GRAPH,
+    baseline_label,
     format_score,
     format_share,
     place_name,
@@ -68,7 +68,7 @@ def summary_table(comparison: dict[str, Any]) -> Table:
         ]
         rows.append(
             [
-                BASELINE_LABEL if is_baseline else entry["method"],
+                baseline_label(comparison["rows"]) if is_baseline else entry["method"],
                 str(len(entry["tasks"])) + (f" ({entry['failed']} failed)" if entry["failed"] else ""),
                 NONE if entry["size_bytes"] is None else format_mib(round(entry["size_bytes"])),
                 format_share(entry["compression_ratio"] and 1 / entry["compression_ratio"]),

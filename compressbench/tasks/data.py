@@ -71,7 +71,8 @@ def load_task_data(task: Task, *, data_dir: Path | None = None, offline: bool = 
         read = partial(hub_rows, task, offline=offline)
         return TaskData(task, read, tuple(GLUE_SOURCES[task.name].files), f"hub:{GLUE_SOURCES[task.name].hub_config}")
     folder = _task_folder(task, data_dir)
-    return TaskData(task, partial(_tsv_rows, task, folder), tuple(GLUE_SOURCES[task.name].files), str(folder))
+    there = tuple(split for split, name in GLUE_SOURCES[task.name].files.items() if (folder / name).is_file())
+    return TaskData(task, partial(_tsv_rows, task, folder), there, str(folder))
 
 
 def _generated(task: Task) -> TaskData:

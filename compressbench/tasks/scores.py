@@ -172,7 +172,11 @@ def task_scores(
     """
     scores: dict[str, float] = {}
     for split in task.dev_splits:
-        suffix = "" if split == task.dev_splits[0] else f"_{split.removeprefix('dev_')}"
         found = compute_scores(task.metrics, logits_by_split[split], references_by_split[split])
-        scores |= {f"{name}{suffix}": score for name, score in found.items()}
+        scores |= {score_name(name, split, task.dev_splits): score for name, score in found.items()}
     return scores
+
+
+def score_name(metric: str, split: str, dev_splits: Sequence[str]) -> str:
+    """A metric's name among a task's scores: plain for the primary split, with the split's name for a further one."""
+    return metric if split == dev_splits[0] else f"{metric}_{split.removeprefix('dev_')}"

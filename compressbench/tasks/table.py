@@ -77,15 +77,20 @@ def _read_tsv(path: Path) -> Table:
     """Quoted like CSV, unless quotes are plain text there: then rows are lines, as in GLUE's files."""
     lines = _text(path).split("\n")
     width = lines[0].count("\t")
-    plain_fits = all(line.count("\t") == width for line in lines if line.strip("\r"))
+    misfit = next((at for at, line in enumerate(lines, 1) if line.strip("\r") and line.count("\t") != width), None)
     try:
         quoted = _delimited(path, lines, delimiter="\t", is_quoted=True)
-    except BadInput:
-        if not plain_fits:
+    except BadInput as error:
+        if misfit and isinstance(error.__cause__, csv.Error):
+            found = lines[misfit - 1].count("\t") + 1
+            raise BadInput(
+                f"{error} (or, where quotes are plain text: line {misfit} has {found} columns, the header {width + 1})"
+            ) from error
+        if misfit:
             raise
         return _delimited(path, lines, delimiter="\t", is_quoted=False)
     row_count = sum(1 for line in lines if line.strip("\r")) - 1
-    if plain_fits and len(quoted.lines) != row_count:
+    if not misfit and len(quoted.lines) != row_count:
         return _delimited(path, lines, delimiter="\t", is_quoted=False)
     return quoted
 

@@ -113,6 +113,14 @@ def test_a_model_that_does_not_fit_the_task_is_refused_before_any_work(
     assert not (place / "run").exists()
 
 
+def test_a_model_that_was_made_for_numbers_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = place / "artifact/artifact.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"task": "STS-B", "labels": []}))
+    message = "artifact was made for STS-B, whose labels are not those of CoLA"
+    for command in (["predict", "artifact", "--to", "x.tsv"], ["measure", "artifact", "--out", "run"]):
+        refused([*command, *DATA], message, capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

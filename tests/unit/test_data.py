@@ -110,3 +110,12 @@ def test_the_hub_is_not_asked_before_rows_are() -> None:
     data = load_task_data(MNLI)
     assert data.splits == ("train", "dev_matched", "dev_mismatched", "test", "test_mismatched")
     assert data.origin == "hub:mnli"
+
+
+def test_a_test_split_is_there_if_its_file_is_whatever_it_holds(data_dir: Path) -> None:
+    assert load_task_data(RTE, data_dir=data_dir).splits == ("train", "dev")
+    (data_dir / "rte" / "test.tsv").write_text("damaged")
+    data = load_task_data(RTE, data_dir=data_dir)
+    assert data.splits == ("train", "dev", "test")
+    with pytest.raises(BadInput, match=r"test\.tsv"):
+        data.rows("test")

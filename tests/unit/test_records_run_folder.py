@@ -6,7 +6,7 @@ from fake_run import fake_run
 
 from compressbench.errors import BadInput
 from compressbench.records.log import LOG_NAME, RecordLog
-from compressbench.records.run_folder import ENVIRONMENT_NAME, read_run
+from compressbench.records.run_folder import ENVIRONMENT_NAME, PLAN_NAME, read_run
 from compressbench.reporting.comparison import comparison
 
 
@@ -26,6 +26,18 @@ def test_a_run_that_was_read_reports_like_one_in_memory(run_folder: Path) -> Non
     options = {"environment": run.environment, "folder": run_folder}
     in_memory = comparison(fake_run(("CoLA",), ("baseline", "quant-qdq")), **options)
     assert comparison(run.records, **options) == in_memory
+
+
+def test_a_run_that_was_stopped_says_which_rows_have_no_record(run_folder: Path) -> None:
+    plan = 'methods = ["finetune:epochs=1", "quant-qdq", "prune+quant-qdq"]\nseeds = [1]\ntasks = ["CoLA", "MRPC"]\n'
+    (run_folder / PLAN_NAME).write_text(plan)
+    (warning,) = read_run(run_folder).warnings
+    assert warning.startswith(
+        f"{run_folder} is not finished: CoLA/prune+quant-qdq (seed 1), MRPC/baseline (seed 1), "
+        f"MRPC/prune+quant-qdq (seed 1) and 1 more have no row yet; `compressbench run --plan {run_folder}/plan.toml"
+    )
+    (run_folder / PLAN_NAME).write_text('methods = ["quant-qdq"]\nseeds = [1]\n')  # own rows name no task
+    assert read_run(run_folder).warnings == []
 
 
 def test_a_cut_last_line_is_a_warning_and_the_rest_is_used(run_folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from fake_run import SHAPES, fake_run, latency, measured_key, quality, references, size
 from rich.console import Console
 from scipy.stats import binomtest
+from sklearn.metrics import f1_score
 
 from compressbench.errors import BadInput
 from compressbench.records.run_folder import RunRecords
@@ -66,9 +67,22 @@ def test_scores_are_paired(first: list[Record]) -> None:
     assert row["difference"]["p_value"] == pytest.approx(binomtest(0, won).pvalue)
 
 
+def test_every_score_of_a_task_is_compared(first: list[Record]) -> None:
+    compared = compare_runs(run("a", first), run("b", changed(first, better_answers("MRPC"))))
+    row = rows_of(compared)["MRPC", "distill"]
+    assert (row["metric"], list(row["further"])) == ("accuracy", ["f1"])
+    truth, f1 = references("MRPC", "dev"), row["further"]["f1"]
+    standing = quality("MRPC", "distill", "dev"), better_answers("MRPC")
+    before, after = (f1_score(truth, np.array(each.logits).argmax(1)) for each in standing)
+    assert (f1["score_a"], f1["score_b"]) == pytest.approx((before, after))
+    assert f1["difference"]["difference"] == pytest.approx(after - before)
+    assert "| distill | MRPC | F1 |" in run_comparison_markdown(compared)
+
+
 def test_holm_counts_all_rows(first: list[Record]) -> None:
     second = changed(first, better_answers("MRPC"), better_answers("CoLA"))
-    found = [row["difference"] for row in compare_runs(run("a", first), run("b", second))["rows"]]
+    rows = compare_runs(run("a", first), run("b", second))["rows"]
+    found = [each["difference"] for each in (*rows, *(more for row in rows for more in row["further"].values()))]
     assert [each["p_value_holm"] for each in found] == pytest.approx(holm([each["p_value"] for each in found]))
 
 

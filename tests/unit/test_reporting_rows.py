@@ -307,7 +307,7 @@ class TestWarnings:
         assert warning.startswith(
             f"predicts 'equivalent' for 98.8 % of the rows, which {share:.1f} % of the dev rows are"
         )
-        assert "read MCC beside it" in warning
+        assert "accuracy near that is a share, not a skill" in warning
 
     def test_one_class_for_every_row(self) -> None:
         answer = np.zeros(len(references("MRPC", "dev")), dtype=int)

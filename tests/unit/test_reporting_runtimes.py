@@ -7,9 +7,10 @@ import pytest
 from fake_run import fake_run, latency, measured_key
 
 from compressbench.records.schema import Int8Record
+from compressbench.reporting.cells import row_label
 from compressbench.reporting.comparison import comparison
 from compressbench.reporting.notes import notes_of
-from compressbench.reporting.tables import task_blocks
+from compressbench.reporting.tables import summary_table, task_blocks
 
 MILLISECONDS = {"baseline": 80.0, "quant-qdq": 25.0}
 """In OpenVINO; in ONNX Runtime the baseline takes 100 ms (`fake_run`)."""
@@ -61,6 +62,18 @@ def test_what_pytorch_cannot_open_is_not_applicable(compared: dict[str, Any]) ->
     notes = " ".join(notes_of(compared))
     assert '"n/a": PyTorch runs the Hugging Face folder' in notes
     assert "onnxruntime 1.32, openvino 2026.4, torch 2.13" in notes
+
+
+def test_a_quantized_baseline_is_not_called_fp32() -> None:
+    record = Int8Record(
+        measured_key=measured_key("CoLA", "baseline", 1), runtime="onnxruntime", shape="1x128", gemm_share=1.0,
+        constant_gemm_share=1.0, leftover_qdq_pairs=0,
+    )  # fmt: skip
+    records = fake_run(("CoLA",), ("baseline", "quant-qdq"))
+    for found, name in (([*records, record], "baseline (int8)"), (records, "baseline (fp32)")):
+        compared = comparison(found, environment={}, folder=Path())
+        assert summary_table(compared).rows[0][0] == row_label(row(compared, "baseline")) == name
+        assert any(note.startswith(f"{name}: ") for note in notes_of(compared))
 
 
 def test_a_model_that_computes_in_fp32_in_one_runtime_is_warned_about_by_layer() -> None:

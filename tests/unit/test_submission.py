@@ -53,7 +53,11 @@ def test_similarities_stay_on_their_scale() -> None:
 
 def test_numbers_of_ones_own_are_not_clipped() -> None:
     task = Task(name="mine", suite="own", text_columns=("text",), labels=(), metrics=("pearson",))
-    assert submission_lines(task, np.array([[7.5]])) == ["7.500"]
+    assert submission_lines(task, np.array([[7.25], [1.23456e-05]])) == ["7.25", "1.23456e-05"]
+
+
+def test_similarities_of_dev_rows_are_written_as_they_are() -> None:
+    assert submission_lines(TASKS["STS-B"], np.array([[-0.25], [3.14159]]), split="dev") == ["-0.25", "3.14159"]
 
 
 def test_the_file(tmp_path: Path) -> None:
