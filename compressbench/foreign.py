@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from compressbench.artifacts.artifact import TOKENIZER_NAME, Artifact, open_artifact
+from compressbench.artifacts.fingerprints import files_fingerprint
 from compressbench.artifacts.keys import KEY_LENGTH
-from compressbench.artifacts.manifest import MANIFEST_NAME, file_sha256, read_manifest
+from compressbench.artifacts.manifest import MANIFEST_NAME, read_manifest
 from compressbench.errors import BadInput, listed
 from compressbench.measuring import Measurable, measurable, target_warnings
 from compressbench.models.hub import fetch_model
 from compressbench.models.inspection import read_label_names
-from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES
+from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES, external_files
 from compressbench.models.onnx_tracing import TEXT_INPUTS
 from compressbench.runtimes.onnxruntime import open_model as open_onnx
 from compressbench.tasks.task import Task
@@ -93,7 +94,7 @@ def open_measurable(
     check_fits(path, tokenizer_path, task)
     made_for = read_manifest(path.parent).target if (path.parent / MANIFEST_NAME).exists() else None
     return Measurable(
-        key=file_sha256(path)[:KEY_LENGTH],
+        key=files_fingerprint([path, *external_files(path)])[:KEY_LENGTH],
         onnx_path=path.absolute(),
         tokenizer_path=tokenizer_path.absolute(),
         warnings=target_warnings(made_for),

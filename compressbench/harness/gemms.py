@@ -15,7 +15,7 @@ from compressbench.errors import BadInput
 from compressbench.harness.inputs import latency_inputs
 from compressbench.harness.shapes import Shape
 from compressbench.harness.weights import WEIGHT_INPUT
-from compressbench.models.onnx_graph import constant_names, read_model, write_model
+from compressbench.models.onnx_graph import constant_names, external_files, read_model, write_model
 from compressbench.runtimes.onnxruntime import profiled, session_options
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def _optimized_and_shapes(
     """The graph that ran, and for each of its nodes the shapes of first input and first output in one profiled run."""
     options = session_options(threads=1, as_written=not optimized)
     options.optimized_model_filepath = str(folder / "optimized.onnx")
+    if external_files(onnx_path):  # else the optimized graph asks for them in its own folder, where they are not
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.data")
     with profiled(onnx_path, options) as (session, events):
         session.run(None, {each.name: inputs[each.name] for each in session.get_inputs()})
     shapes = {}

@@ -1,14 +1,21 @@
 """Whether an ONNX file from elsewhere can be compressed: what it is refused for, each in one sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compressbench.errors import BadInput
-from compressbench.models.onnx_graph import read_model
+from compressbench.models.onnx_graph import (
+    LINEAR_OPS,
+    drop_unused_initializers,
+    read_model,
+    to_array,
+    to_tensor,
+    weight_inputs,
+)
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 QUANTIZED_OPS = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QGemm",
@@ -16,7 +23,10 @@ QUANTIZED_OPS = frozenset({
 })  # fmt: skip
 FIRST_OPSET = 13
 """The first in which a scale may stand for each column."""
-DOMAINS = frozenset({"", "ai.onnx", "com.microsoft", "ai.onnx.ml"})
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+GRAPHS = (5, 10)
+"""Types of attributes that hold graphs: AttributeProto.GRAPH and GRAPHS."""
+HALF = "weights in half precision: export it in fp32"
 
 
 def read_source(path: Path, *, needed_by: str) -> "ModelProto":
@@ -35,7 +45,62 @@ def read_source(path: Path, *, needed_by: str) -> "ModelProto":
     _check_axes(model, path)
     _check_weights(model, path)
     _check_wiring(model, path)
+    weights_as_initializers(model)
+    _check_linear_layers(model, path)
     return model
+
+
+def weights_as_initializers(model: "ModelProto") -> None:
+    """Bring weights that other exporters write in their own ways to where quantization looks for them.
+
+    Constants and what an Identity passes on become initializers, a weight that a Transpose turns is turned here,
+    initializers are no inputs, and the shapes that an exporter noted go: they are inferred anew where they are
+    needed, and some weights change theirs.
+
+    Args:
+        model: Changed; it computes what it did.
+    """
+    graph = model.graph
+    del graph.value_info[:]
+    weights = {each.name: each for each in graph.initializer}
+    kept = []
+    for node in graph.node:
+        values = next((each.t for each in node.attribute if each.name == "value"), None)
+        if node.op_type == "Constant" and values is not None:
+            graph.initializer.add().CopyFrom(values)
+            graph.initializer[-1].name = node.output[0]
+            weights[node.output[0]] = graph.initializer[-1]
+        elif node.op_type == "Identity" and node.input[0] in weights:
+            graph.initializer.add().CopyFrom(weights[node.input[0]])
+            graph.initializer[-1].name = node.output[0]
+            weights[node.output[0]] = graph.initializer[-1]
+        elif node.op_type == "Transpose" and node.input[0] in weights and len(weights[node.input[0]].dims) == 2:
+            turned = to_tensor(to_array(weights[node.input[0]]).T, node.output[0])
+            graph.initializer.append(turned)
+            weights[node.output[0]] = graph.initializer[-1]
+        else:
+            kept.append(node)
+    if len(kept) < len(graph.node):
+        _replace(graph.node, kept)
+        drop_unused_initializers(model)
+    _replace(graph.input, [each for each in graph.input if each.name not in weights])
+
+
+def _replace(parts: Any, kept: "Sequence[NodeProto | ValueInfoProto]") -> None:
+    copies = [type(each).FromString(each.SerializeToString()) for each in kept]  # clearing would empty the kept ones
+    del parts[:]
+    parts.extend(copies)
+
+
+def _check_linear_layers(model: "ModelProto", path: Path) -> None:
+    from onnx import TensorProto
+
+    halves = {each.name for each in model.graph.initializer if each.data_type == TensorProto.FLOAT16}
+    halves |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves}
+    if any(halves & set(node.input) for node in model.graph.node if node.op_type in LINEAR_OPS):
+        raise BadInput(f"{path} has {HALF}")
+    if next(weight_inputs(model), None) is None:
+        raise BadInput(f"{path} has no Linear layer with constant weights: export a text classifier in fp32")
 
 
 def check_fp32(model: "ModelProto", path: Path, *, needed_by: str) -> None:
@@ -60,6 +125,9 @@ def _check_opset(model: "ModelProto", path: Path) -> None:
             f"{path} is of opset {version}, and opsets {FIRST_OPSET} to {last} are known here: "
             "export it with one of those"
         )
+    nested = next((node.op_type for node in model.graph.node if any(a.type in GRAPHS for a in node.attribute)), None)
+    if nested:
+        raise BadInput(f"{path} has a graph within its {nested}: export it without control flow")
     used = {node.domain for node in model.graph.node}
     unknown = sorted(used - DOMAINS)
     if unknown:

@@ -199,7 +199,7 @@ def test_variants_share_their_ranges_and_another_seed_or_rule_does_not(
 
     assert ranges_after("quant-qdq", seed=1) == 1
     assert ranges_after("quant-qdq:per_channel=false:target=portable", seed=1) == 1
-    assert ranges_after("quant-qdq:activation_type=int8:percentile=99", seed=1) == 1  # minmax takes no percentile
+    assert ranges_after("quant-qdq:activation_type=int8", seed=1) == 1
     assert ranges_after("quant-qdq", seed=2) == 2
     assert ranges_after("quant-qdq:calibrate_method=percentile", seed=1) == 3
     assert ranges_after("quant-qop", seed=1) == 4  # outputs too

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressbench.methods.quantize.int8_layers import Int8Layer, int8_layers
-from compressbench.methods.quantize.observing import observe
+from compressbench.methods.quantize.observing import FIRST_AXIS, observe, over_rows
 from compressbench.models.onnx_graph import to_array, to_tensor, weight_inputs
 from compressbench.numerics.affine import real_values
 from compressbench.numerics.bias_correction import expected_error
@@ -92,7 +92,7 @@ def _input_means(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By name of the codes: means of each channel before and after the grid, over all tokens of all rows."""
     by_codes = {each.input_codes: each for each in layers}
-    nodes, constants = _averaging(by_codes)
+    nodes, constants = _averaging(made, by_codes)
     outputs = [f"{kind}_{place}" for place in range(len(by_codes)) for kind in ("mean", "rounded_mean", "elements")]
     sums: list[np.ndarray] = []
     for values in observe(
@@ -111,21 +111,21 @@ def _input_means(
     }
 
 
-def _averaging(by_codes: Mapping[str, Int8Layer]) -> tuple[list["NodeProto"], dict[str, np.ndarray]]:
+def _averaging(
+    made: "ModelProto", by_codes: Mapping[str, Int8Layer]
+) -> tuple[list["NodeProto"], dict[str, np.ndarray]]:
     """Nodes that average each layer's input over all axes but the last, as it comes and after its grid; constants."""
     from onnx import TensorProto, helper
 
     nodes: list[NodeProto] = []
-    constants = {"averaging_first": np.array([0], dtype=np.int64)}
+    constants = dict(FIRST_AXIS)
     for place, (codes, layer) in enumerate(by_codes.items()):
         width = f"averaging_{len(layer.weight_codes.values)}"
         constants[width] = np.array([-1, len(layer.weight_codes.values)], dtype=np.int64)
         rounded, size = f"rounded_{place}", f"size_{place}"
         nodes.append(helper.make_node("DequantizeLinear", [codes, *layer.input_grid], [rounded]))
         for tensor, mean in ((layer.input, f"mean_{place}"), (rounded, f"rounded_mean_{place}")):
-            rows = f"{mean}_rows"
-            nodes.append(helper.make_node("Reshape", [tensor, width], [rows]))
-            nodes.append(helper.make_node("ReduceMean", [rows, "averaging_first"], [mean], keepdims=0))
+            nodes += over_rows(made, "ReduceMean", tensor, mean, width=width, name=f"{mean}_rows")
         nodes.append(helper.make_node("Size", [layer.input], [size]))
         nodes.append(helper.make_node("Cast", [size], [f"elements_{place}"], to=TensorProto.FLOAT))
     return nodes, constants

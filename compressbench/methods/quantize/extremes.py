@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressbench.methods.quantize.observing import observe
+from compressbench.methods.quantize.observing import FIRST_AXIS, observe, over_rows
 from compressbench.models.onnx_graph import weight_inputs
 from compressbench.prediction import EncodedRows
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-AXES_AS_INPUT = 18
-"""The opset from which on a reduction takes its axes as an input."""
 SIDES = (("ReduceMin", np.minimum), ("ReduceMax", np.maximum))
 """Operators that find the ends of a range, and what does the same of two arrays."""
 
@@ -90,19 +88,16 @@ def _reductions(
     """Nodes that reduce each tensor to its extremes, by channel where `widths` knows it, and their constants."""
     from onnx import helper
 
-    takes_axes = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx")) >= AXES_AS_INPUT
     nodes: list[NodeProto] = []
-    constants = {"extremes_axes": np.array([0], dtype=np.int64)} if takes_axes and widths else {}
+    constants = dict(FIRST_AXIS) if widths else {}
     for place, tensor in enumerate(tensors):
-        width = widths.get(tensor)
-        source = tensor if width is None else f"extremes_rows_{place}"
-        if width is not None:
-            constants[f"extremes_{width}"] = np.array([-1, width], dtype=np.int64)
-            nodes.append(helper.make_node("Reshape", [tensor, f"extremes_{width}"], [source]))
+        channels = widths.get(tensor)
         for kind, _ in SIDES:
-            inputs = [source, "extremes_axes"] if width is not None and takes_axes else [source]
-            node = helper.make_node(kind, inputs, [f"{kind}_{place}"], name=f"{kind}_{place}", keepdims=0)
-            if width is not None and not takes_axes:
-                node.attribute.append(helper.make_attribute("axes", [0]))
-            nodes.append(node)
+            output = f"{kind}_{place}"
+            if channels is None:
+                nodes.append(helper.make_node(kind, [tensor], [output], name=output, keepdims=0))
+                continue
+            width = f"extremes_{channels}"
+            constants[width] = np.array([-1, channels], dtype=np.int64)
+            nodes += over_rows(model, kind, tensor, output, width=width, name=f"{output}_rows")
     return nodes, constants

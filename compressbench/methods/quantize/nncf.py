@@ -40,7 +40,7 @@ class QuantNncf(Quantization):
     """Static INT8 by NNCF (OpenVINO's quantizer): transformer patterns, SmoothQuant, bias correction, as a QDQ file."""
 
     name: ClassVar[str] = "quant-nncf"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     reference: ClassVar[str] = "https://docs.openvino.ai/2026/openvino-workflow/model-optimization.html"
     libraries: ClassVar[tuple[str, ...]] = ("nncf", "onnxruntime", "onnx")
     draws: ClassVar[bool] = True
@@ -53,9 +53,6 @@ class QuantNncf(Quantization):
     )
     smooth_quant_alpha: float = parameter(
         0.95, help="how much of the activations' range SmoothQuant moves into the weights, 0 to 1; -1: none"
-    )
-    fast_bias_correction: bool = parameter(
-        default=True, help="biases corrected from the same statistics; false: from outputs of the quantized model"
     )
     calibration_rows: int = parameter(128, help="training rows, drawn by the seed, one at a time")
 
@@ -155,7 +152,7 @@ class QuantNncf(Quantization):
                 preset=nncf.QuantizationPreset(self.preset),
                 target_device=nncf.TargetDevice.CPU,
                 subset_size=len(places),
-                fast_bias_correction=self.fast_bias_correction,
+                fast_bias_correction=True,
                 model_type=nncf.ModelType.TRANSFORMER,
                 ignored_scope=nncf.IgnoredScope(names=ignored),
                 advanced_parameters=self._advanced(nncf),

@@ -18,8 +18,33 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 BATCH_SIZE = 8
+AXES_AS_INPUT = 18
+"""The opset from which on a reduction takes its axes as an input."""
+FIRST_AXIS = {"first_axis": np.array([0], dtype=np.int64)}
+"""The constant that `over_rows` reads."""
 IN_MEMORY_BYTES = 64 * 1024**2
 """A larger model is handed to ONNX Runtime as a file: in memory there would be one copy of it more."""
+
+
+def over_rows(model: "ModelProto", kind: str, tensor: str, output: str, *, width: str, name: str) -> "list[NodeProto]":
+    """Nodes that reduce a tensor over all its axes but the last, whatever their number, and the graph's opset.
+
+    Args:
+        model: Whose graph they are for.
+        kind: ReduceMax and the like.
+        tensor: float [..., width].
+        output: What they give, [width].
+        width: Name of the constant [-1, width].
+        name: Of the tensor in between, [rows, width].
+    """
+    from onnx import helper
+
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if opset >= AXES_AS_INPUT:
+        reduced = helper.make_node(kind, [name, *FIRST_AXIS], [output], keepdims=0)
+    else:
+        reduced = helper.make_node(kind, [name], [output], keepdims=0, axes=[0])
+    return [helper.make_node("Reshape", [tensor, width], [name]), reduced]
 
 
 def observe(

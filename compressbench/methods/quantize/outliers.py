@@ -5,7 +5,7 @@ The tensor that Linear layers read becomes Concat(Clip(x), pieces), the weights 
 answers as before for every value that was seen. Whoever else reads the tensor, the residual connection, reads it whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,12 @@ WITHIN_SUFFIX = "_within"
 
 
 def split_graph(
-    model: "ModelProto", measured: Mapping[str, TensorRange], channels: Mapping[str, np.ndarray], *, share: float
+    model: "ModelProto",
+    measured: Mapping[str, TensorRange],
+    channels: Mapping[str, np.ndarray],
+    *,
+    share: float,
+    left_out: Collection[str] = (),
 ) -> dict[str, TensorRange]:
     """Take outlier channels apart where it gains.
 
@@ -35,13 +40,15 @@ def split_graph(
         measured: Ranges of its activations; of what was seen, nothing is cut off.
         channels: Extremes [channels, 2] of each tensor that a Linear layer reads.
         share: Most pieces, as a share of a tensor's channels.
+        left_out: Weights of layers that stay fp32, and read what they did.
 
     Returns:
         The ranges of the activations now: for what is split, of what layers read instead.
     """
     ranges = dict(measured)
-    for tensor, layers in linear_readers(model).items():
-        if tensor not in channels:
+    for tensor, reading in linear_readers(model).items():
+        layers = [node for node in reading if node.input[1] not in left_out]
+        if not layers or tensor not in channels:
             continue
         lows, highs = channels[tensor].T
         split = split_outliers(lows, highs, room=int(share * len(lows)))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compressbench.artifacts.artifact import ONNX_NAME, TOKENIZER_NAME, Artifact
+from compressbench.errors import InvalidParameter, MethodFailed
 from compressbench.methods.method import AUTO, Context
 from compressbench.methods.quantize.calibration import Measured, Ranges, draw_rows, measure_ranges, plain_ranges
 from compressbench.methods.quantize.layers import excluded_weights
@@ -32,6 +35,7 @@ from compressbench.models.onnx_graph import (
 )
 from compressbench.models.onnx_tracing import quiet_libraries
 from compressbench.prediction import EncodedRows, encode_rows
+from compressbench.runtimes.onnxruntime import open_model
 from compressbench.tasks.task import Rows
 
 if TYPE_CHECKING:
@@ -74,11 +78,29 @@ def quantize_folder(method: Quantization, source: Artifact, context: Context) ->
             made = quantized_model(method, model, {})
         with context.progress.stage(f"write {context.task.name}", total=1) as advance:
             write_model(made, context.to / ONNX_NAME)
+            _check_runs(context.to / ONNX_NAME)
             advance()
         for path in onnx_path.parent.iterdir():
             if path.suffix in (".json", ".txt") and path.name != "artifact.json":
                 shutil.copyfile(path, context.to / path.name)
     return said
+
+
+def _check_runs(path: Path) -> None:
+    """Open what was made and run it on two rows, before anybody is given it.
+
+    Raises:
+        MethodFailed: If that cannot be done.
+    """
+    try:
+        model = open_model(path, threads=1)
+        model({name: np.ones((2, 7), dtype=np.int64) for name in model.input_names})
+    except Exception as error:  # ONNX Runtime has a class per kind of failure and no base for them
+        reason = str(error).strip().splitlines()[0][:200]
+        raise MethodFailed(
+            f"the INT8 model made of this graph does not run ({reason}): keep the layers it names in fp32 by "
+            "nodes_to_exclude, or export the model in another way"
+        ) from error
 
 
 def _static_model(
@@ -93,6 +115,7 @@ def _static_model(
     """The static INT8 model, smoothed before ranges are taken, split and repaired afterwards; `model` is used up."""
     where: Any = {"threads": context.threads, "workplace": workplace, "progress": context.progress}
     calibration = None
+    said: tuple[str, ...] = ()
     if method.smooth != OFF or method.bias_correction:
         rows = draw_rows(context.train, count=method.calibration_rows, seed=context.seed)
         calibration = _encoded(rows, context, onnx_path=onnx_path)
@@ -100,7 +123,8 @@ def _static_model(
         linear_as_matmul(model)
     if method.smooth != OFF:
         assert calibration is not None  # just drawn
-        smooth_graph(model, calibration, strength=method.smooth, **where)
+        if not smooth_graph(model, calibration, strength=method.smooth, **where):
+            said = (f"smooth={method.smooth} changed nothing: no layer's input was found that gains by it",)
         tensors = activations(model, outputs=method.quantizes_outputs, attention=method.quantizes_attention)
         rule = method.ranges.rule
         measured = measure_ranges(rule, model, calibration, tensors=tensors, seed=context.seed, **where)
@@ -108,7 +132,8 @@ def _static_model(
         measured = ranges_of(method, source, context, onnx_path=onnx_path)
     ranges = measured.ranges
     if method.split_outliers != OFF:
-        ranges = split_graph(model, ranges, measured.channels, share=float(method.split_outliers))
+        kept_fp32 = excluded_weights(model, method.nodes_to_exclude)
+        ranges = split_graph(model, ranges, measured.channels, share=float(method.split_outliers), left_out=kept_fp32)
     table = saturation_table(model, ranges)
     choosing = None
     if method.keep_fp32 == AUTO:
@@ -126,7 +151,7 @@ def _static_model(
         drop_unused_initializers(made)
         advance()
     write_saturation_table(table, context.to)
-    warnings = saturation_warnings(table, rule=method.ranges.rule)
+    warnings = (*said, *saturation_warnings(table, rule=method.ranges.rule))
     if kept is not None and kept.weights:
         warnings = (*warnings, kept_warning(kept, max_drop=method.largest_drop))
     return made, Quantized(warnings=warnings, kept=kept)
@@ -176,6 +201,8 @@ def quantized_model(
         node.name = node.name or f"{node.op_type}_{place}"
     weights = take_weights(model, rows_as_matrices=isinstance(method, QuantQdq), excluded=excluded)
     nodes = list(weights.nodes)
+    if not nodes:  # the quantizer would take an empty list for all
+        raise InvalidParameter(f"nodes_to_exclude={method.nodes_to_exclude} leaves nothing to quantize: name fewer")
     if isinstance(method, QuantQdq) and method.quantizes_attention:
         nodes += [node.name for node in _attention_products(method, model)]
     ranges = ranges | {f"{name}{ROWS_SUFFIX}": bounds for name, bounds in ranges.items()}
@@ -211,7 +238,6 @@ def _signed_grids(products: "Sequence[NodeProto]", model: "ModelProto") -> dict[
 
 def _quantizer(method: Quantization, model: "ModelProto", ranges: Ranges, *, nodes: list[str]) -> Any:
     """ONNX Runtime's quantizer for the method's form."""
-    import numpy as np
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer

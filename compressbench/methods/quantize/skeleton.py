@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ROWS_SUFFIX = "_rows"
 """A tensor's name with this added is the same tensor with an axis of length 1."""
+PRODUCT_SUFFIX = "_of_rows"
+"""The same of what a Linear layer makes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +80,27 @@ def _rows_as_matrices(model: "ModelProto", shaped: "ModelProto", *, weights: Col
     from onnx import helper
 
     ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in shaped.graph.value_info}
-    readers = {name: node for node in model.graph.node for name in node.input}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    vectors = {each.name for each in model.graph.initializer if len(each.dims) == 1}
+    opened: set[str] = set()
     axis = "rows_axis"
     nodes: list[NodeProto] = []
     closing: dict[str, NodeProto] = {}
     for node in model.graph.node:
         if node.op_type == "MatMul" and node.input[1] in weights and ranks.get(node.input[0]) == 2:
             row = f"{node.input[0]}{ROWS_SUFFIX}"
-            nodes.append(helper.make_node("Unsqueeze", [node.input[0], axis], [row]))
+            if row not in opened:
+                nodes.append(helper.make_node("Unsqueeze", [node.input[0], axis], [row]))
+                opened.add(row)
             node.input[0] = row
-            follower = readers.get(node.output[0])
-            last = follower if follower is not None and follower.op_type == "Add" else node
+            following = readers.get(node.output[0], [])
+            has_bias = len(following) == 1 and following[0].op_type == "Add" and vectors & set(following[0].input)
+            last = following[0] if has_bias else node
             result = last.output[0]
-            last.output[0] = f"{result}{ROWS_SUFFIX}"
+            last.output[0] = f"{result}{PRODUCT_SUFFIX}"
             closing[last.output[0]] = helper.make_node("Squeeze", [last.output[0], axis], [result])
         nodes.append(node)
         if node.output[0] in closing:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressbench.methods.quantize.layers import is_linear, linear_readers
-from compressbench.methods.quantize.observing import observe
+from compressbench.methods.quantize.observing import FIRST_AXIS, observe, over_rows
 from compressbench.models.onnx_graph import FACTORS_SUFFIX, to_array, to_tensor
 from compressbench.numerics.smoothing import smoothing_factors, smoothing_gain
 from compressbench.prediction import EncodedRows
@@ -64,10 +64,11 @@ def smooth_graph(
         Names of the tensors that were smoothed.
     """
     places = smoothable(model)
-    peaks = _channel_peaks(
-        model, encoded, [each.tensor for each in places], threads=threads, workplace=workplace, progress=progress
-    )
+    if not places:
+        return []
     initializers = {each.name: each for each in model.graph.initializer}
+    widths = {each.tensor: initializers[each.layers[0].input[1]].dims[0] for each in places}
+    peaks = _channel_peaks(model, encoded, widths, threads=threads, workplace=workplace, progress=progress)
     smoothed = []
     for place in places:
         weights = [initializers[node.input[1]] for node in place.layers]
@@ -138,35 +139,35 @@ def _behind_views(
 def _channel_peaks(
     model: "ModelProto",
     encoded: EncodedRows,
-    tensors: list[str],
+    widths: Mapping[str, int],
     *,
     threads: int,
     workplace: Path,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """Largest magnitude of each channel (last axis, all tensors have three) over all rows and tokens."""
+    """Largest magnitude of each channel (last axis) over all rows and tokens, by tensor."""
     from onnx import helper
 
-    nodes = []
-    for place, name in enumerate(tensors):
-        nodes.append(helper.make_node("Abs", [name], [f"smooth_abs_{place}"]))
-        nodes.append(
-            helper.make_node("ReduceMax", [f"smooth_abs_{place}", "smooth_axes"], [f"smooth_peak_{place}"], keepdims=0)
-        )
+    nodes, constants = [], dict(FIRST_AXIS)
+    for place, (name, channels) in enumerate(widths.items()):
+        magnitude, width = f"smooth_abs_{place}", f"smooth_{channels}"
+        constants[width] = np.array([-1, channels], dtype=np.int64)
+        nodes.append(helper.make_node("Abs", [name], [magnitude]))
+        nodes += over_rows(model, "ReduceMax", magnitude, f"smooth_peak_{place}", width=width, name=f"{magnitude}_rows")
     found: list[np.ndarray] = []
     for values in observe(
         model,
         encoded,
         nodes=nodes,
-        constants={"smooth_axes": np.array([0, 1], dtype=np.int64)},
-        outputs=[f"smooth_peak_{place}" for place in range(len(tensors))],
+        constants=constants,
+        outputs=[f"smooth_peak_{place}" for place in range(len(widths))],
         threads=threads,
         workplace=workplace,
         progress=progress,
         stage="smooth",
     ):
         found = [np.maximum(old, new) for old, new in zip(found, values, strict=True)] if found else values
-    return dict(zip(tensors, found, strict=True))
+    return dict(zip(widths, found, strict=True))
 
 
 def _divide(model: "ModelProto", place: Place, factors: np.ndarray, initializers: Mapping[str, "TensorProto"]) -> None:

@@ -11,7 +11,7 @@ from compressbench.methods.method import Context
 from compressbench.methods.quantize.layers import weight_nodes
 from compressbench.models.onnx_export import MASKED
 from compressbench.models.onnx_graph import read_model, to_array, to_tensor, weight_inputs
-from compressbench.models.onnx_source import check_fp32
+from compressbench.models.onnx_source import check_fp32, weights_as_initializers
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -41,6 +41,7 @@ def read_fp32(path: Path, *, needed_by: str) -> "ModelProto":
     """
     model = read_model(path)
     check_fp32(model, path, needed_by=needed_by)
+    weights_as_initializers(model)
     if next(weight_nodes(model), None) is None:
         raise BadInput(f"{path} has no Linear layer with fp32 weights: give {needed_by} an fp32 text classifier")
     clamp_mask(model)

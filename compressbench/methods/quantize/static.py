@@ -139,6 +139,18 @@ class StaticQuantization(Quantization):
             raise InvalidParameter(f"keep_fp32={self.keep_fp32} is no layer: use keep_fp32={AUTO}")
         self._check_split()
         _ = self.largest_drop
+        self._check_unused()
+
+    def _check_unused(self) -> None:
+        for name, usual, needed, is_given in (
+            ("percentile", 99.999, "calibrate_method=percentile", self.calibrate_method == "percentile"),
+            ("averaging_constant", 0.01, "moving_average=true", self.moving_average),
+            ("max_drop", "0.5pt", f"keep_fp32={AUTO}", self.keep_fp32 == AUTO),
+        ):
+            if getattr(self, name) != usual and not is_given:
+                raise InvalidParameter(
+                    f"{name}={getattr(self, name)} means nothing without {needed}: add that, or leave it out"
+                )
 
     def _check_split(self) -> None:
         if self.split_outliers in (AUTO, OFF):
