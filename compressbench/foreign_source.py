@@ -15,7 +15,7 @@ from compressbench.models.onnx_source import read_source
 from compressbench.tasks.task import Task
 from compressbench.workshop import Workshop
 
-IMPORT_REVISION = 1
+IMPORT_REVISION = 2
 
 
 def open_source(source: str, *, task: Task, workshop: Workshop, offline: bool, needed_by: str) -> Artifact:

@@ -26,7 +26,7 @@ TUNED_SPLIT = 0.0125
 class Quantization(Method):
     """Parameters of every quantization; the names are ONNX Runtime's."""
 
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     consumes: ClassVar[frozenset[str]] = frozenset({"torch", "onnx-fp32"})
     produces: ClassVar[Format] = "onnx-int8"
     libraries: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
