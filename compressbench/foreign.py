@@ -9,7 +9,7 @@ from compressbench.artifacts.fingerprints import files_fingerprint
 from compressbench.artifacts.keys import KEY_LENGTH
 from compressbench.artifacts.manifest import MANIFEST_NAME, read_manifest
 from compressbench.errors import BadInput, listed
-from compressbench.measuring import Measurable, measurable, target_warnings
+from compressbench.measuring import Measurable, manifest_warnings, measurable
 from compressbench.models.hub import fetch_model
 from compressbench.models.inspection import read_label_names
 from compressbench.models.onnx_graph import EXTERNAL_SUFFIXES, external_files
@@ -92,12 +92,12 @@ def open_measurable(
         raise BadInput(f"{path}: there is no such file")
     tokenizer_path = _tokenizer_of(path, folder, tokenizer)
     check_fits(path, tokenizer_path, task)
-    made_for = read_manifest(path.parent).target if (path.parent / MANIFEST_NAME).exists() else None
+    made = read_manifest(path.parent) if (path.parent / MANIFEST_NAME).exists() else None
     return Measurable(
         key=files_fingerprint([path, *external_files(path)])[:KEY_LENGTH],
         onnx_path=path.absolute(),
         tokenizer_path=tokenizer_path.absolute(),
-        warnings=target_warnings(made_for),
+        warnings=manifest_warnings(made) if made else (),
     )
 
 

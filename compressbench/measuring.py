@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compressbench.artifacts.artifact import Artifact
+from compressbench.artifacts.manifest import Manifest
 from compressbench.encodings import Encodings
 from compressbench.harness.concurrency import concurrency_key, measure_concurrency
 from compressbench.harness.int8_check import check_int8
@@ -42,10 +43,15 @@ class Measurable:
     """What its row must say before anything is measured: that it was made for another CPU."""
 
 
-def target_warnings(target: str | None) -> tuple[str, ...]:
-    """A sentence where a model made for `target` (as a manifest holds it) does not fit this CPU."""
-    reason = misfit(target) if target else None
+def target_warnings(target: str | None, *, reduce_range: object = None) -> tuple[str, ...]:
+    """A sentence where a model of this target and `reduce_range`, as a manifest holds them, does not fit this CPU."""
+    reason = misfit(target, has_8_bit_weights=reduce_range is False) if target else None
     return (reason,) if reason else ()
+
+
+def manifest_warnings(made: Manifest) -> tuple[str, ...]:
+    """`target_warnings` of an artifact."""
+    return target_warnings(made.target, reduce_range=made.parameters.get("reduce_range"))
 
 
 def measurable(artifact: Artifact, *, exported_from: Artifact) -> Measurable:
@@ -60,7 +66,7 @@ def measurable(artifact: Artifact, *, exported_from: Artifact) -> Measurable:
         onnx_path=artifact.onnx_path,
         tokenizer_path=artifact.tokenizer_path,
         torch_path=exported_from.path if exported_from.format == "torch" else None,
-        warnings=target_warnings(artifact.manifest.target),
+        warnings=manifest_warnings(artifact.manifest),
     )
 
 

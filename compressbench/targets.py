@@ -83,11 +83,12 @@ def resolve_target(name: str) -> TargetName:
     return TARGETS[name].name  # the same text, of the narrower type
 
 
-def misfit(name: str) -> str | None:
+def misfit(name: str, *, has_8_bit_weights: bool = False) -> str | None:
     """Why a model made for a target gives other numbers, or finds no INT8 kernels, on this CPU; None where it fits.
 
     Args:
         name: A target as a manifest holds it; one that this version does not know fits.
+        has_8_bit_weights: Whether a user asked for them, whatever the target says.
     """
     target = TARGETS.get(name)  # type: ignore[call-overload]
     if target is None or target.family is None:
@@ -99,6 +100,11 @@ def misfit(name: str) -> str | None:
         return (
             f"it was made for {name}, and this CPU ({here}) adds INT8 products in 16 bits, which saturate: its scores "
             "here are not those of its target; make it with target=portable"
+        )
+    if has_8_bit_weights and not TARGETS[here].adds_in_32_bits:
+        return (
+            f"its weights have 8 bits (reduce_range=false), and this CPU ({here}) adds INT8 products in 16 bits, which "
+            "saturate: make it without that parameter"
         )
     return None
 

@@ -52,6 +52,9 @@ def test_a_model_made_for_vnni_is_warned_about() -> None:
     (warning,) = target_warnings("avx512_vnni")
     assert "made for avx512_vnni, and this CPU (avx2) adds INT8 products in 16 bits, which saturate" in warning
     assert target_warnings("portable") == target_warnings("avx2") == target_warnings(None) == ()
+    assert target_warnings("avx2", reduce_range=True) == ()
+    (warning,) = target_warnings("avx2", reduce_range=False)
+    assert "its weights have 8 bits (reduce_range=false), and this CPU (avx2) adds INT8 products in 16 bits" in warning
 
 
 @pytest.mark.usefixtures("on_avx2")
