@@ -5,6 +5,7 @@ from typing import Any
 
 from compressbench.records.latencies import REAL_LENGTHS
 from compressbench.records.run_index import BASELINE
+from compressbench.runtimes.catalog import RUNTIMES
 from compressbench.units import format_percent, format_points, format_ratio
 
 NONE = "–"
@@ -21,7 +22,9 @@ def row_label(row: dict[str, Any], *, with_seed: bool = False) -> str:
 
 def baseline_label(rows: Sequence[dict[str, Any]]) -> str:
     """What the baseline of these rows is called: `measure` takes any model for one, a quantized one too."""
-    return INT8_BASELINE_LABEL if any(row["chain"] == BASELINE and row.get("int8") for row in rows) else BASELINE_LABEL
+    found = {runtime for row in rows if row["chain"] == BASELINE for runtime in row.get("int8") or ()}
+    is_int8 = any(name in found for name, runtime in RUNTIMES.items() if runtime.opens == "onnx")  # others quantize
+    return INT8_BASELINE_LABEL if is_int8 else BASELINE_LABEL
 
 
 def places_of(rows: Sequence[dict[str, Any]], key: str = "latency") -> list[tuple[str, str]]:

@@ -64,16 +64,20 @@ def test_what_pytorch_cannot_open_is_not_applicable(compared: dict[str, Any]) ->
     assert "onnxruntime 1.32, openvino 2026.4, torch 2.13" in notes
 
 
-def test_a_quantized_baseline_is_not_called_fp32() -> None:
-    record = Int8Record(
-        measured_key=measured_key("CoLA", "baseline", 1), runtime="onnxruntime", shape="1x128", gemm_share=1.0,
-        constant_gemm_share=1.0, leftover_qdq_pairs=0,
-    )  # fmt: skip
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch-int8", None])
+def test_a_quantized_baseline_is_not_called_fp32(runtime: str | None) -> None:
+    name = "baseline (int8)" if runtime == "onnxruntime" else "baseline (fp32)"
     records = fake_run(("CoLA",), ("baseline", "quant-qdq"))
-    for found, name in (([*records, record], "baseline (int8)"), (records, "baseline (fp32)")):
-        compared = comparison(found, environment={}, folder=Path())
-        assert summary_table(compared).rows[0][0] == row_label(row(compared, "baseline")) == name
-        assert any(note.startswith(f"{name}: ") for note in notes_of(compared))
+    if runtime:
+        records.append(
+            Int8Record(
+                measured_key=measured_key("CoLA", "baseline", 1), runtime=runtime, shape="1x128", gemm_share=1.0,
+                constant_gemm_share=1.0, leftover_qdq_pairs=0,
+            )
+        )  # fmt: skip
+    compared = comparison(records, environment={}, folder=Path())
+    assert summary_table(compared).rows[0][0] == row_label(row(compared, "baseline")) == name
+    assert any(note.startswith(f"{name}: ") for note in notes_of(compared))
 
 
 def test_a_model_that_computes_in_fp32_in_one_runtime_is_warned_about_by_layer() -> None:
