@@ -202,7 +202,6 @@ def _put_in_place(model: "ModelProto", made: Mapping[str, tuple["NodeProto", Seq
     """Put each new node where the last of those it replaces stands, by that one's name."""
     gone = {node.name for _, replaced in made.values() for node in replaced}
     kept = [made[node.name][0] if node.name in made else node for node in model.graph.node if node.name not in gone]
-    kept = [type(node).FromString(node.SerializeToString()) for node in kept]
     del model.graph.node[:]
     model.graph.node.extend(kept)
 

@@ -124,9 +124,9 @@ def _source_and_teacher(
     check_chain(chain, start, teacher=given, offline=offline)
     if source is None:
         check_layer_names(chain, given)
-    if source is None and chain[0].name == "finetune":
-        source = workshop.source_model(given)
-        return source, source, given
+        if chain[0].name == "finetune":
+            source = workshop.source_model(given)
+            return source, source, given
     teacher = workshop.teacher(given, setting.data, finetune=method_named("finetune")(), seed=seed)
     return source or teacher, teacher, given
 

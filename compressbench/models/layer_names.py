@@ -2,6 +2,7 @@
 
 import re
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from compressbench.errors import InvalidParameter
@@ -10,6 +11,7 @@ OF_NODES = re.compile("MatMul|Gemm|Gather|/")
 """What names of nodes hold, which an export alone gives."""
 
 
+@cache  # a plan asks again for each task and line
 def layer_names(folder: Path | None, *, layers: int) -> tuple[str, ...]:
     """The layers whose weight is a matrix (Linear layers and embedding tables), in the model's order.
 

@@ -1,8 +1,8 @@
 """Whether an ONNX file from elsewhere can be compressed: what it is refused for, each in one sentence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compressbench.errors import BadInput
 from compressbench.models.onnx_graph import (
@@ -15,7 +15,7 @@ from compressbench.models.onnx_graph import (
 )
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 QUANTIZED_OPS = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QGemm",
@@ -26,7 +26,6 @@ FIRST_OPSET = 13
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 GRAPHS = (5, 10)
 """Types of attributes that hold graphs: AttributeProto.GRAPH and GRAPHS."""
-HALF = "weights in half precision: export it in fp32"
 
 
 def read_source(path: Path, *, needed_by: str) -> "ModelProto":
@@ -65,31 +64,31 @@ def weights_as_initializers(model: "ModelProto") -> None:
     weights = {each.name: each for each in graph.initializer}
     kept = []
     for node in graph.node:
-        values = next((each.t for each in node.attribute if each.name == "value"), None)
-        if node.op_type == "Constant" and values is not None:
-            graph.initializer.add().CopyFrom(values)
-            graph.initializer[-1].name = node.output[0]
-            weights[node.output[0]] = graph.initializer[-1]
-        elif node.op_type == "Identity" and node.input[0] in weights:
-            graph.initializer.add().CopyFrom(weights[node.input[0]])
-            graph.initializer[-1].name = node.output[0]
-            weights[node.output[0]] = graph.initializer[-1]
-        elif node.op_type == "Transpose" and node.input[0] in weights and len(weights[node.input[0]].dims) == 2:
-            turned = to_tensor(to_array(weights[node.input[0]]).T, node.output[0])
-            graph.initializer.append(turned)
-            weights[node.output[0]] = graph.initializer[-1]
-        else:
+        made = _constant_made(node, weights)
+        if made is None:
             kept.append(node)
+        else:
+            graph.initializer.append(made)
+            weights[made.name] = made
     if len(kept) < len(graph.node):
-        _replace(graph.node, kept)
+        del graph.node[:]
+        graph.node.extend(kept)
         drop_unused_initializers(model)
-    _replace(graph.input, [each for each in graph.input if each.name not in weights])
+    inputs = [each for each in graph.input if each.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
-def _replace(parts: Any, kept: "Sequence[NodeProto | ValueInfoProto]") -> None:
-    copies = [type(each).FromString(each.SerializeToString()) for each in kept]  # clearing would empty the kept ones
-    del parts[:]
-    parts.extend(copies)
+def _constant_made(node: "NodeProto", weights: "Mapping[str, TensorProto]") -> "TensorProto | None":
+    """What a node makes of constants alone, as an initializer; None where it does something else."""
+    if node.op_type == "Constant":
+        values = next((each.t for each in node.attribute if each.name == "value"), None)
+        return None if values is None else to_tensor(to_array(values), node.output[0])
+    source = weights.get(node.input[0]) if node.op_type in ("Identity", "Transpose") else None
+    if source is None or (node.op_type == "Transpose" and len(source.dims) != 2):
+        return None
+    array = to_array(source)
+    return to_tensor(array if node.op_type == "Identity" else array.T, node.output[0])
 
 
 def _check_linear_layers(model: "ModelProto", path: Path) -> None:
@@ -98,7 +97,7 @@ def _check_linear_layers(model: "ModelProto", path: Path) -> None:
     halves = {each.name for each in model.graph.initializer if each.data_type == TensorProto.FLOAT16}
     halves |= {node.output[0] for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves}
     if any(halves & set(node.input) for node in model.graph.node if node.op_type in LINEAR_OPS):
-        raise BadInput(f"{path} has {HALF}")
+        raise BadInput(f"{path} has weights in half precision: export it in fp32")
     if next(weight_inputs(model), None) is None:
         raise BadInput(f"{path} has no Linear layer with constant weights: export a text classifier in fp32")
 

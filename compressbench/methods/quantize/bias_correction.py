@@ -125,7 +125,7 @@ def _averaging(
         rounded, size = f"rounded_{place}", f"size_{place}"
         nodes.append(helper.make_node("DequantizeLinear", [codes, *layer.input_grid], [rounded]))
         for tensor, mean in ((layer.input, f"mean_{place}"), (rounded, f"rounded_mean_{place}")):
-            nodes += over_rows(made, "ReduceMean", tensor, mean, width=width, name=f"{mean}_rows")
+            nodes += over_rows(made, tensor, {mean: "ReduceMean"}, width=width, name=f"{mean}_rows")
         nodes.append(helper.make_node("Size", [layer.input], [size]))
         nodes.append(helper.make_node("Cast", [size], [f"elements_{place}"], to=TensorProto.FLOAT))
     return nodes, constants

@@ -91,13 +91,12 @@ def _reductions(
     nodes: list[NodeProto] = []
     constants = dict(FIRST_AXIS) if widths else {}
     for place, tensor in enumerate(tensors):
+        reductions = {f"{kind}_{place}": kind for kind, _ in SIDES}
         channels = widths.get(tensor)
-        for kind, _ in SIDES:
-            output = f"{kind}_{place}"
-            if channels is None:
-                nodes.append(helper.make_node(kind, [tensor], [output], name=output, keepdims=0))
-                continue
-            width = f"extremes_{channels}"
-            constants[width] = np.array([-1, channels], dtype=np.int64)
-            nodes += over_rows(model, kind, tensor, output, width=width, name=f"{output}_rows")
+        if channels is None:
+            nodes += [helper.make_node(kind, [tensor], [output], keepdims=0) for output, kind in reductions.items()]
+            continue
+        width = f"extremes_{channels}"
+        constants[width] = np.array([-1, channels], dtype=np.int64)
+        nodes += over_rows(model, tensor, reductions, width=width, name=f"extremes_rows_{place}")
     return nodes, constants

@@ -3,7 +3,7 @@
 Statistics are made inside the graph, so what comes out is small and memory does not grow with the rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,25 +26,27 @@ IN_MEMORY_BYTES = 64 * 1024**2
 """A larger model is handed to ONNX Runtime as a file: in memory there would be one copy of it more."""
 
 
-def over_rows(model: "ModelProto", kind: str, tensor: str, output: str, *, width: str, name: str) -> "list[NodeProto]":
+def over_rows(
+    model: "ModelProto", tensor: str, reductions: Mapping[str, str], *, width: str, name: str
+) -> "list[NodeProto]":
     """Nodes that reduce a tensor over all its axes but the last, whatever their number, and the graph's opset.
 
     Args:
         model: Whose graph they are for.
-        kind: ReduceMax and the like.
         tensor: float [..., width].
-        output: What they give, [width].
+        reductions: By output [width], what gives it: ReduceMax and the like.
         width: Name of the constant [-1, width].
         name: Of the tensor in between, [rows, width].
     """
     from onnx import helper
 
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    if opset >= AXES_AS_INPUT:
-        reduced = helper.make_node(kind, [name, *FIRST_AXIS], [output], keepdims=0)
-    else:
-        reduced = helper.make_node(kind, [name], [output], keepdims=0, axes=[0])
-    return [helper.make_node("Reshape", [tensor, width], [name]), reduced]
+    takes_axes = opset >= AXES_AS_INPUT
+    inputs, attributes = ([name, *FIRST_AXIS], {}) if takes_axes else ([name], {"axes": [0]})
+    return [
+        helper.make_node("Reshape", [tensor, width], [name]),
+        *(helper.make_node(kind, inputs, [output], keepdims=0, **attributes) for output, kind in reductions.items()),
+    ]
 
 
 def observe(

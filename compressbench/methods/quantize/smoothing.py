@@ -153,7 +153,8 @@ def _channel_peaks(
         magnitude, width = f"smooth_abs_{place}", f"smooth_{channels}"
         constants[width] = np.array([-1, channels], dtype=np.int64)
         nodes.append(helper.make_node("Abs", [name], [magnitude]))
-        nodes += over_rows(model, "ReduceMax", magnitude, f"smooth_peak_{place}", width=width, name=f"{magnitude}_rows")
+        peak = {f"smooth_peak_{place}": "ReduceMax"}
+        nodes += over_rows(model, magnitude, peak, width=width, name=f"{magnitude}_rows")
     found: list[np.ndarray] = []
     for values in observe(
         model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
@@ -142,12 +142,13 @@ class StaticQuantization(Quantization):
         self._check_unused()
 
     def _check_unused(self) -> None:
-        for name, usual, needed, is_given in (
-            ("percentile", 99.999, "calibrate_method=percentile", self.calibrate_method == "percentile"),
-            ("averaging_constant", 0.01, "moving_average=true", self.moving_average),
-            ("max_drop", "0.5pt", f"keep_fp32={AUTO}", self.keep_fp32 == AUTO),
+        usual = {each.name: each.default for each in fields(self)}
+        for name, needed, is_given in (
+            ("percentile", "calibrate_method=percentile", self.calibrate_method == "percentile"),
+            ("averaging_constant", "moving_average=true", self.moving_average),
+            ("max_drop", f"keep_fp32={AUTO}", self.keep_fp32 == AUTO),
         ):
-            if getattr(self, name) != usual and not is_given:
+            if getattr(self, name) != usual[name] and not is_given:
                 raise InvalidParameter(
                     f"{name}={getattr(self, name)} means nothing without {needed}: add that, or leave it out"
                 )
